@@ -1,0 +1,132 @@
+"""What can go wrong, and the exit code that goes with it.
+
+    SegpipeError
+    ├── ConfigError            1   a key, a type, a range, an unknown name
+    ├── InputError             1   stores, arrays, ids, shapes, values: every problem found, listed at once
+    │   └── InputChangedError  1   an object is not what the inventory saw
+    ├── GateError              2   reserved for verdicts
+    ├── IncompleteError        3   something was left out, and the settings do not allow it
+    └── InfrastructureError    4   the cluster, the disk, the network
+
+A message says what was found, what was expected, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+
+EXIT_OK, EXIT_INPUT, EXIT_GATE, EXIT_INCOMPLETE, EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+SHOWN_PROBLEMS = 40
+"""How many problems a message prints; the rest are in problems.parquet and in --json."""
+
+
+class SegpipeError(Exception):
+    """Anything that is told to the user in words, without a traceback."""
+
+    exit_code = EXIT_INFRASTRUCTURE
+
+
+class ConfigError(SegpipeError):
+    """The configuration cannot be used; the message names the key."""
+
+    exit_code = EXIT_INPUT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with the data, and where.
+
+    `kind` is a stable word for programs; `found`, `expected` and `advice` are for people. A side is
+    `truth` or `pred`. What does not apply is an empty string.
+    """
+
+    kind: str
+    found: str
+    expected: str = ""
+    side: str = ""
+    store: str = ""
+    array: str = ""
+    image: str = ""
+    chunk: str = ""
+    advice: str = ""
+
+    @property
+    def place(self) -> str:
+        """Side, store, array, image and chunk in words, as far as they are known.
+
+        >>> Problem(kind="shape", found="", side="pred", array="labels", image="a1").place
+        'pred, array labels, image a1'
+        """
+        named = [(name, getattr(self, name)) for name in ("store", "array", "image", "chunk")]
+        return ", ".join([self.side] * bool(self.side) + [f"{name} {value}" for name, value in named if value])
+
+    def sentence(self) -> str:
+        """Found, expected and place in one line; the advice is added once by the message.
+
+        >>> Problem(kind="dtype", found="float32", expected="an integer dtype", array="labels").sentence()
+        'dtype: found float32, expected an integer dtype (array labels)'
+        """
+        expected = f", expected {self.expected}" if self.expected else ""
+        place = f" ({self.place})" if self.place else ""
+        return f"{self.kind}: found {self.found}{expected}{place}"
+
+    def as_row(self) -> dict[str, str]:
+        """The fields as a row of problems.parquet."""
+        return asdict(self)
+
+
+PROBLEM_FIELDS = tuple(field.name for field in fields(Problem))
+
+
+class InputError(SegpipeError):
+    """The data cannot be evaluated as it lies; `problems` lists everything that was found."""
+
+    exit_code = EXIT_INPUT
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems: list[Problem] = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__(problem_list(self.problems))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[list[Problem]]]:
+        return type(self), (self.problems,)
+
+
+class InputChangedError(InputError):
+    """An object changed, vanished or appeared between the inventory and the read."""
+
+
+class IncompleteError(SegpipeError):
+    """Part of the dataset could not be evaluated, and the settings do not allow that."""
+
+    exit_code = EXIT_INCOMPLETE
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.problems = list(problems)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[IncompleteError], tuple[str, list[Problem]]]:
+        return type(self), (str(self), self.problems)
+
+
+class InfrastructureError(SegpipeError):
+    """The cluster, the disk or the network failed; the data may be fine."""
+
+    exit_code = EXIT_INFRASTRUCTURE
+
+
+def problem_list(problems: Sequence[Problem]) -> str:
+    """All problems as text, one a line, each advice once at the end.
+
+    >>> print(problem_list([Problem(kind="dtype", found="float32", advice="store label maps as integers")]))
+    dtype: found float32
+    What to do: store label maps as integers
+    """
+    lines = [problem.sentence() for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        lines.append(f"... and {len(problems) - SHOWN_PROBLEMS} more (all of them with --json)")
+    if len(lines) > 1:
+        lines.insert(0, f"{len(problems)} problems:")
+    advice = list(dict.fromkeys(problem.advice for problem in problems if problem.advice))
+    return "\n".join(lines + [f"What to do: {text}" for text in advice])

@@ -1,0 +1,1 @@
+"""Counting pixels: NumPy arrays in, small NumPy arrays out."""

@@ -1,0 +1,105 @@
+"""Extended confusion matrices of many images, stored sparse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ConfusionCells:
+    """The non-zero cells of one extended confusion matrix per image (compressed sparse rows).
+
+    Row = truth code, column = pred code, both 0..K+1 (`segpipe.classes.LabelRules`); S = K + 2.
+
+    Attributes:
+        num_classes: K.
+        offsets: int64 (image + 1,); the cells of image i are offsets[i] to offsets[i + 1].
+        cells: uint32 (cell,); row * S + column, strictly increasing within an image.
+        counts: int64 (cell,); pixels, never 0.
+    """
+
+    num_classes: int
+    offsets: NDArray[np.int64]
+    cells: NDArray[np.uint32]
+    counts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_codes(self) -> int:
+        """S = K + 2."""
+        return self.num_classes + 2
+
+    @property
+    def image_of_cell(self) -> NDArray[np.int64]:
+        """The image that each cell belongs to, int64 (cell,)."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+    @property
+    def truth_codes(self) -> NDArray[np.int64]:
+        """The row of each cell, int64 (cell,)."""
+        return self.cells.astype(np.int64) // self.num_codes
+
+    @property
+    def pred_codes(self) -> NDArray[np.int64]:
+        """The column of each cell, int64 (cell,)."""
+        return self.cells.astype(np.int64) % self.num_codes
+
+    def pixels(self) -> NDArray[np.int64]:
+        """The number of pixels of each image, int64 (image,)."""
+        running = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
+        return running[self.offsets[1:]] - running[self.offsets[:-1]]
+
+    def dense(self) -> NDArray[np.int64]:
+        """The matrices, int64 (image, S, S)."""
+        matrices = np.zeros((len(self), self.num_codes**2), np.int64)
+        matrices[self.image_of_cell, self.cells] = self.counts
+        return matrices.reshape(-1, self.num_codes, self.num_codes)
+
+    def total(self) -> NDArray[np.int64]:
+        """The sum over the images, int64 (S, S)."""
+        total = np.zeros(self.num_codes**2, np.int64)
+        np.add.at(total, self.cells, self.counts)
+        return total.reshape(self.num_codes, self.num_codes)
+
+    def take(self, images: NDArray[np.int64] | Sequence[int]) -> ConfusionCells:
+        """The matrices of some images, in the order given."""
+        chosen = np.asarray(images, np.int64)
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        where = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
+        return ConfusionCells(self.num_classes, offsets, self.cells[where], self.counts[where])
+
+    @classmethod
+    def empty(cls, num_classes: int, images: int = 0) -> ConfusionCells:
+        """Matrices of zeros."""
+        return cls(num_classes, np.zeros(images + 1, np.int64), np.empty(0, np.uint32), np.empty(0, np.int64))
+
+    @classmethod
+    def from_dense(cls, matrices: NDArray[np.int64]) -> ConfusionCells:
+        """From matrices (image, S, S).
+
+        >>> ConfusionCells.from_dense(np.array([[[0, 2, 0], [0, 0, 0], [0, 0, 1]]])).cells
+        array([1, 8], dtype=uint32)
+        """
+        flat = np.asarray(matrices, np.int64).reshape(len(matrices), -1)
+        image, cell = np.nonzero(flat)
+        offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(flat, axis=1))])
+        return cls(matrices.shape[-1] - 2, offsets, cell.astype(np.uint32), flat[image, cell])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ConfusionCells]) -> ConfusionCells:
+        """The images of several parts, one after the other; at least one part."""
+        ends = np.cumsum([0] + [part.offsets[-1] for part in parts])
+        offsets = [part.offsets[1:] + start for part, start in zip(parts, ends[:-1], strict=True)]
+        return cls(
+            parts[0].num_classes,
+            np.concatenate([np.zeros(1, np.int64), *offsets]),
+            np.concatenate([part.cells for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+        )
