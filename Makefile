@@ -1,0 +1,71 @@
+# Every command of the project. The environment is made from requirements.lock by pip alone, once per lock.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+UV ?= uv
+
+# The stamps are named by content: another lock makes another environment, a stopped installation has no stamp.
+LOCKED := $(VENV)/locked-$(shell cksum < requirements.lock | tr ' ' '-')
+LINKED := $(VENV)/linked-$(shell cksum < pyproject.toml | tr ' ' '-')
+
+# Nothing phones home, and Prefect keeps to this folder.
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+demo: export PREFECT_HOME := $(CURDIR)/demo/prefect
+
+.PHONY: help demo test lint bench lock environment clean
+
+help:
+	@echo "make demo    write a demo dataset and evaluate it"
+	@echo "make test    everything that continuous integration runs"
+	@echo "make lint    ruff and mypy alone"
+	@echo "make bench   measure the kernel and a whole run"
+	@echo "make lock    remake requirements.lock from pyproject.toml (needs uv)"
+	@echo "make clean   remove the demo, caches and builds; the environment stays"
+	@echo "PYTHON=/path/to/python3.11 chooses the Python (3.11 or newer) that the environment is made with."
+
+demo: environment
+	$(BIN)/python -m segpipe.writing.demo demo/data
+	$(BIN)/python -m flows.evaluate configs/examples/demo.yaml
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: environment
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: environment
+	$(BIN)/python -m benchmarks
+
+lock:
+	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-strip-extras --no-header -q -o requirements.lock
+
+environment: $(LOCKED) $(LINKED)
+
+$(LOCKED):
+	@set -e; \
+	for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "No Python 3.11 or newer: tried $(or $(PYTHON),python3.11, python3, python3.12 to python3.14)." >&2; \
+		echo "Install one, or name it: make $(or $(firstword $(MAKECMDGOALS)),demo) PYTHON=/path/to/python3.11" >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) from requirements.lock with $$found (about a minute)"; \
+	"$$found" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+$(LINKED): $(LOCKED)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find segpipe flows tests -name __pycache__ -type d -prune -exec rm -rf {} +
