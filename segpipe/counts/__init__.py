@@ -1,0 +1,1 @@
+"""Counts on disk: partial counts by key, and the results dataset."""

@@ -1,0 +1,1 @@
+"""What is to be read and counted: inventory, alignment, buckets, keys, memory and cost."""

@@ -1,0 +1,149 @@
+"""Which image of pred belongs to which image of truth, and everything that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.config import EvaluationConfig
+from segpipe.errors import InputError, Problem
+from segpipe.planning.inventory import Inventory
+from segpipe.sources.layouts import ImageSet
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The images to evaluate: in the order of truth, those without a prediction last.
+
+    Attributes:
+        ids: (image,); what the image is called.
+        truth: int64 (image,); its position among the images of truth.
+        pred: int64 (image,); its position among the images of pred, -1 if it has no prediction.
+        by: `id` or `index`.
+        left_out: one problem for each image of truth that settings leave out.
+    """
+
+    ids: list[str]
+    truth: NDArray[np.int64]
+    pred: NDArray[np.int64]
+    by: str
+    left_out: list[Problem]
+
+
+def align(inventory: Inventory, config: EvaluationConfig) -> Alignment:
+    """Match the images of both sides by id, or by index where neither side has ids.
+
+    Raises:
+        InputError: missing, extra images or shapes that differ (all of them at once).
+    """
+    truth, pred = inventory.truth, inventory.pred
+    if (truth.ids is None) != (pred.ids is None):
+        raise InputError(_one_sided(truth, pred))
+    if truth.ids is None or pred.ids is None:
+        positions = _by_index(truth, pred)
+        ids = [str(index) for index in range(len(positions))]
+    else:
+        positions = _positions(truth.ids, pred.ids)
+        ids = truth.ids
+    problems = list(_shape_problems(inventory, positions, ids))
+    missing = [_missing(truth, ids[index]) for index in np.flatnonzero(positions < 0)]
+    if config.on_missing_pred == "error":
+        problems += missing
+    if config.on_extra_pred == "error" and pred.ids is not None:
+        problems += _extra(pred, positions)
+    if problems:
+        raise InputError(problems)
+    skip = config.on_missing_pred == "skip"
+    kept = np.flatnonzero(positions >= 0)
+    if not skip:
+        kept = np.concatenate([kept, np.flatnonzero(positions < 0)])
+    return Alignment(
+        ids=[ids[index] for index in kept],
+        truth=kept,
+        pred=positions[kept],
+        by="id" if truth.ids is not None else "index",
+        left_out=missing if skip else [],
+    )
+
+
+def _positions(truth_ids: list[str], pred_ids: list[str]) -> NDArray[np.int64]:
+    where = {name: index for index, name in enumerate(pred_ids)}
+    return np.array([where.get(name, -1) for name in truth_ids], np.int64)
+
+
+def _by_index(truth: ImageSet, pred: ImageSet) -> NDArray[np.int64]:
+    if len(truth.heights) != len(pred.heights):
+        raise InputError(
+            Problem(
+                kind="number of images",
+                side="pred",
+                store=pred.store,
+                found=f"{len(pred.heights)} images",
+                expected=f"{len(truth.heights)} as in truth",
+                advice="give both stores image ids (a coordinate array `image`), so that images can be matched",
+            )
+        )
+    return np.arange(len(truth.heights), dtype=np.int64)
+
+
+def _one_sided(truth: ImageSet, pred: ImageSet) -> Problem:
+    side, bare = ("pred", pred) if truth.ids is not None else ("truth", truth)
+    other = "truth" if side == "pred" else "pred"
+    return Problem(
+        kind="image ids",
+        side=side,
+        store=bare.store,
+        found="no image ids",
+        expected=f"image ids, since {other} has them",
+        advice="write the ids of the images as an array `image` beside the label maps, or as the attribute image_ids",
+    )
+
+
+def _missing(truth: ImageSet, image: str) -> Problem:
+    return Problem(
+        kind="missing image",
+        side="pred",
+        image=image,
+        found="no prediction",
+        expected=f"one for every image of {truth.store}",
+        advice="complete the predictions, or say on_missing_pred: skip (coverage drops) or count_as_void",
+    )
+
+
+def _extra(pred: ImageSet, positions: NDArray[np.int64]) -> list[Problem]:
+    assert pred.ids is not None
+    known = set(positions.tolist())
+    return [
+        Problem(
+            kind="extra image",
+            side="pred",
+            store=pred.store,
+            image=name,
+            found="a prediction without truth",
+            advice="check that both stores belong together; on_extra_pred: ignore evaluates a subset",
+        )
+        for index, name in enumerate(pred.ids)
+        if index not in known
+    ]
+
+
+def _shape_problems(inventory: Inventory, positions: NDArray[np.int64], ids: list[str]) -> Iterator[Problem]:
+    truth, pred = inventory.truth, inventory.pred
+    matched = np.flatnonzero(positions >= 0)
+    other = positions[matched]
+    wrong = (truth.heights[matched] != pred.heights[other]) | (truth.widths[matched] != pred.widths[other])
+    one_array = len(truth.arrays) == len(pred.arrays) == 1
+    for image, partner in list(zip(matched[wrong], other[wrong], strict=True))[: 1 if one_array else None]:
+        yield Problem(
+            kind="shape",
+            side="pred",
+            store=pred.store,
+            array=pred.arrays[pred.array_of_image[partner]].path,
+            image="" if one_array else ids[image],
+            found=f"{pred.heights[partner]} x {pred.widths[partner]} pixels",
+            expected=f"{truth.heights[image]} x {truth.widths[image]} as in truth",
+            advice="nothing is resized unseen: store predictions at the size of the truth",
+        )

@@ -1,0 +1,52 @@
+"""One bucket with all that is needed to count it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from segpipe.sources.metadata import ArrayMeta
+from segpipe.sources.storage import ObjectInfo
+
+
+@dataclass(frozen=True)
+class BucketSide:
+    """Where the label maps of one side of a bucket lie.
+
+    Attributes:
+        arrays: the arrays that hold them.
+        objects: for each array, the storage units to be read: key relative to the array -> what the
+            inventory saw, None where there is no such object.
+        array: for each image the number of its array in `arrays`; -1 if the image has no label map.
+        index: for each image its position along the image axis; -1 where the array is the image.
+    """
+
+    arrays: tuple[ArrayMeta, ...]
+    objects: tuple[Mapping[str, ObjectInfo | None], ...]
+    array: tuple[int, ...]
+    index: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A run of images that are counted into one partial.
+
+    Attributes:
+        number: its place in the plan.
+        ids: of its images, in order.
+        sizes: (height, width) of each image in pixels.
+        truth, pred: where the label maps lie.
+        key: the key of its partial counts.
+    """
+
+    number: int
+    ids: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    truth: BucketSide
+    pred: BucketSide
+    key: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """The pixels of all its images."""
+        return sum(height * width for height, width in self.sizes)

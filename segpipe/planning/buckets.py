@@ -1,0 +1,138 @@
+"""Buckets: runs of whole storage units, cut by the data and the configuration alone.
+
+A bucket is the unit of partial counts. Where it begins and ends depends on nothing that may differ between
+two nights (cluster, memory, what is cached), and appending images leaves the buckets before them as they
+are. A window is what is in memory at a time while a bucket is counted; it never changes a count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.planning.alignment import Alignment
+from segpipe.planning.inventory import Inventory
+from segpipe.sources.layouts import ImageSet
+from segpipe.sources.metadata import ArrayMeta
+
+WINDOW_BYTES = 64 << 20
+"""Decoded bytes of truth and pred that a window aims at."""
+
+WINDOW_LIMIT_BYTES = 512 << 20
+"""A window grows up to this where whole storage units need it; beyond, units are read more than once."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where buckets and windows begin.
+
+    Attributes:
+        starts: int64 (bucket + 1,); bucket b holds the aligned images starts[b] to starts[b + 1].
+        window_images: images that are read at a time; 1 where every image is an array of its own.
+    """
+
+    starts: NDArray[np.int64]
+    window_images: int
+
+
+def cut_buckets(inventory: Inventory, alignment: Alignment, bucket_images: int) -> Cut:
+    """Cut the aligned images into buckets of about `bucket_images` images."""
+    stacked = len(inventory.truth.arrays) == 1 and inventory.truth.index_in_array[:1].tolist() != [-1]
+    if stacked:
+        length = _bucket_length(inventory, bucket_images)
+        group = inventory.truth.index_in_array[alignment.truth] // length
+        window = min(length, _window_images(inventory))
+    else:
+        group = _hashed_groups(alignment.ids, bucket_images)
+        window = 1
+    change = (np.diff(group) != 0) | (np.diff(alignment.pred < 0) != 0)
+    inner = np.flatnonzero(change) + 1
+    return Cut(np.concatenate([[0], inner, [len(group)]]).astype(np.int64), window)
+
+
+def image_bytes(inventory: Inventory) -> int:
+    """Decoded bytes of truth and pred of the largest image."""
+    truth, pred = inventory.truth, inventory.pred
+    largest = int((truth.heights * truth.widths).max(initial=0))
+    return largest * (_itemsize(truth) + _itemsize(pred))
+
+
+def units_along_images(images: ImageSet) -> tuple[int, int]:
+    """Images per storage unit and per unit that is read at once (the inner chunk of a shard)."""
+    array = images.arrays[0]
+    if len(images.arrays) > 1 or len(array.shape) < 3:
+        return 1, 1
+    return array.chunks[0], (array.inner_chunks or array.chunks)[0]
+
+
+def read_amplification(inventory: Inventory, alignment: Alignment, cut: Cut) -> float:
+    """Bytes that are decoded over bytes that there are: 1.0 where no unit is read twice."""
+    bucket = np.repeat(np.arange(len(cut.starts) - 1), np.diff(cut.starts))
+    within = np.arange(len(bucket)) - cut.starts[bucket]
+    window = bucket * (len(bucket) + 1) + within // cut.window_images
+    read = needed = 0
+    for images, position in ((inventory.truth, alignment.truth), (inventory.pred, alignment.pred)):
+        array = images.arrays[0]
+        there = position >= 0
+        unit = images.index_in_array[position[there]] // units_along_images(images)[1]
+        unit = np.where(unit < 0, position[there], unit)
+        order = np.lexsort((unit, window[there]))
+        pairs = np.stack([window[there][order], unit[order]])
+        distinct = 1 + int((np.diff(pairs, axis=1) != 0).any(axis=0).sum()) if there.any() else 0
+        weight = array.dtype.itemsize * units_along_images(images)[1]
+        read += distinct * weight
+        needed += len(np.unique(unit)) * weight
+    return read / needed if needed else 1.0
+
+
+def _bucket_length(inventory: Inventory, bucket_images: int) -> int:
+    """Images per bucket: the joint unit of truth and pred, repeated up to `bucket_images`."""
+    truth_unit, pred_unit = units_along_images(inventory.truth)[0], units_along_images(inventory.pred)[0]
+    joint = lcm(truth_unit, pred_unit)
+    if joint > 16 * max(bucket_images, truth_unit):
+        joint = truth_unit
+    return -(-bucket_images // joint) * joint
+
+
+def _window_images(inventory: Inventory) -> int:
+    per_image = max(1, image_bytes(inventory))
+    joint = lcm(units_along_images(inventory.truth)[1], units_along_images(inventory.pred)[1])
+    if joint * per_image > WINDOW_LIMIT_BYTES:
+        return max(1, WINDOW_LIMIT_BYTES // per_image)
+    return max(1, WINDOW_BYTES // (joint * per_image)) * joint
+
+
+def _hashed_groups(ids: list[str], bucket_images: int) -> NDArray[np.int64]:
+    """A group for each id: a new one begins after an id whose hash says so, at the latest at 4 n images.
+
+    So a new image changes the bucket that it falls into and no other.
+    """
+    groups = np.zeros(len(ids), np.int64)
+    group = size = 0
+    for index, name in enumerate(ids):
+        groups[index] = group
+        size += 1
+        digest = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+        if digest % bucket_images == 0 or size >= 4 * bucket_images:
+            group, size = group + 1, 0
+    return groups
+
+
+def _itemsize(images: ImageSet) -> int:
+    return max((array.dtype.itemsize for array in images.arrays), default=1)
+
+
+def stored_units(array: ArrayMeta, indices: NDArray[np.int64]) -> list[str]:
+    """The keys of the storage units that hold some images of an array, in order, relative to the array.
+
+    Args:
+        array: (image, y, x), or (y, x) with the single index -1.
+        indices: positions along the image axis.
+    """
+    spatial = [range(-(-size // chunk)) for size, chunk in zip(array.shape[-2:], array.chunks[-2:], strict=True)]
+    rows = [()] if len(array.shape) == 2 else [(int(row),) for row in np.unique(indices // array.chunks[0])]
+    return [array.chunk_key((*row, y, x)) for row in rows for y in spatial[0] for x in spatial[1]]

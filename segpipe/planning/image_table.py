@@ -1,0 +1,63 @@
+"""Metadata columns from a CSV or Parquet table, joined to the images by id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.config import ImageTable
+from segpipe.errors import ConfigError, InputError, Problem
+
+
+def join_table(table: ImageTable, ids: list[str]) -> dict[str, NDArray[Any]]:
+    """The columns of a table in the order of `ids`, each (image,).
+
+    Raises:
+        ConfigError: the table cannot be read or has no id column.
+        InputError: an id is given twice, or an image has no row; all of them are listed.
+    """
+    frame = _read(table)
+    if table.id not in frame.columns:
+        message = f"image_table: {table.path} has no column {table.id!r}; it has {', '.join(frame.columns)}"
+        raise ConfigError(message)
+    keys = [str(value) for value in frame[table.id]]
+    row_of = {key: row for row, key in enumerate(keys)}
+    advice = f"give {table.path} exactly one row for each image"
+    problems = [
+        Problem(kind="image table", found=f"{count} rows for one id", image=key, advice=advice)
+        for key, count in Counter(keys).items()
+        if count > 1
+    ] + [
+        Problem(kind="image table", found="no row for this image", image=key, advice=advice)
+        for key in ids
+        if key not in row_of
+    ]
+    if problems:
+        raise InputError(problems)
+    rows = [row_of[key] for key in ids]
+    return {name: _plain(frame[name].to_numpy()[rows]) for name in frame.columns if name != table.id}
+
+
+def _read(table: ImageTable) -> Any:
+    # pandas takes a third of a second to load, and few runs have a table.
+    import pandas
+
+    path = Path(table.path)
+    try:
+        if path.suffix == ".parquet":
+            return pandas.read_parquet(path)
+        return pandas.read_csv(path, dtype={table.id: str}, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        message = f"image_table: {path} cannot be read as CSV or Parquet ({error})"
+        raise ConfigError(message) from None
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers and booleans as they are, everything else as text ('' where there is nothing)."""
+    if values.dtype.kind in "iufb":
+        return values
+    return np.array(["" if value is None or value != value else str(value) for value in values], dtype=object)

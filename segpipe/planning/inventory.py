@@ -1,0 +1,49 @@
+"""What lies in the two stores: one listing each, and the images that the layout finds in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from segpipe.config import EvaluationConfig, SideConfig
+from segpipe.errors import InputError, Problem
+from segpipe.sources.layouts import LAYOUTS, ImageSet
+from segpipe.sources.metadata import StoreView, view_store
+from segpipe.sources.storage import content_hashed, open_storage
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The images of both sides, with the objects that hold them."""
+
+    truth: ImageSet
+    pred: ImageSet
+
+
+def take_inventory(config: EvaluationConfig) -> Inventory:
+    """List both stores (one store once) and find the images.
+
+    Raises:
+        InputError: with the problems of both sides.
+    """
+    find = LAYOUTS[config.layout]
+    views: dict[str, StoreView] = {}
+    found: list[ImageSet] = []
+    problems: list[Problem] = []
+    for side, settings in (("truth", config.truth), ("pred", config.pred)):
+        try:
+            if settings.store not in views:
+                views[settings.store] = view_store(open_storage(settings.store))
+            images = find(views[settings.store], settings.array)
+            found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
+        except InputError as error:
+            problems += [replace(problem, side=side) for problem in error.problems]
+    if problems:
+        raise InputError(problems)
+    return Inventory(*found)
+
+
+def _with_content(images: ImageSet, settings: SideConfig) -> ImageSet:
+    """The same images with the content of every object of label maps hashed."""
+    folders = tuple(f"{array.path}/" if array.path else "" for array in images.arrays)
+    keys = [key for key in images.objects if key.startswith(folders)]
+    return replace(images, objects=content_hashed(open_storage(settings.store), images.objects, keys))

@@ -1,0 +1,50 @@
+"""The key of a bucket's partial counts: a hash of all that decides them, and of nothing else."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+from segpipe.classes import LabelRules
+from segpipe.kernels.version import COUNTING_VERSION
+from segpipe.planning.bucket import Bucket, BucketSide
+
+SCHEMA_VERSION = 1
+"""Of the partial counts on disk."""
+
+
+def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) -> str:
+    """The key, 40 hexadecimal digits.
+
+    In it: versions, the tables that map raw values to codes, what decides decoding, the images with their
+    sizes and places, and the fingerprint of every object that will be read; an object that is absent is
+    part of it as `absent`. What is read in its place does not depend on the configuration: the pixels of
+    absent objects are counted as the fill value *and apart*, so that every policy can be applied afterwards.
+
+    Not in it: names, policies, selections, where the store lies, the cluster.
+    """
+    identity = [
+        [SCHEMA_VERSION, COUNTING_VERSION, "confusion", truth_rules.num_classes],
+        [truth_rules.identity, pred_rules.identity],
+        [bucket.ids, _side(bucket.truth), _side(bucket.pred)],
+    ]
+    text = json.dumps(identity, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
+    return blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def fingerprint(side: BucketSide) -> str:
+    """A hash of what was seen of one side of a bucket: which objects there are and their fingerprints."""
+    return blake2b(json.dumps(_objects(side)).encode(), digest_size=20).hexdigest()
+
+
+def _side(side: BucketSide) -> list[Any]:
+    arrays = [[array.decoding(), list(array.shape[-2:])] for array in side.arrays]
+    return [arrays, side.array, side.index, _objects(side)]
+
+
+def _objects(side: BucketSide) -> list[list[list[str]]]:
+    return [
+        [[key, "absent" if info is None else info.fingerprint] for key, info in objects.items()]
+        for objects in side.objects
+    ]
