@@ -1,0 +1,1 @@
+"""Writing label maps to Zarr."""
