@@ -1,0 +1,285 @@
+"""Count buckets: read their label maps window by window, count, keep one partial for each bucket.
+
+This is what a worker does with a task. It is given the run's path and the numbers of buckets, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.classes import LabelRules
+from segpipe.counts.partials import Partial, PartialStore, encode, write_atomically
+from segpipe.errors import InputChangedError, Problem
+from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.plan_file import read_buckets
+from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.storage import Storage, open_storage
+from segpipe.statistics.confusion import ImageCounts, LabelMaps, count_images
+
+T = TypeVar("T")
+
+PLAN_NAME = "plan.parquet"
+CONTEXT_NAME = "counting.json"
+PARTS_NAME = "incomplete"
+
+
+@dataclass(frozen=True)
+class CountingContext:
+    """What all tasks of a run share; written to the run's folder once, read by each worker once.
+
+    Attributes:
+        truth_store, pred_store: addresses of the two stores.
+        partials: the folder of partial counts.
+        window_images: images of a stacked array that are read at a time.
+    """
+
+    truth_store: str
+    pred_store: str
+    truth_rules: LabelRules
+    pred_rules: LabelRules
+    partials: str
+    window_images: int
+
+    def write(self, run: Path) -> None:
+        """Write it into a run's folder."""
+        values = {key: value for key, value in self.__dict__.items() if not key.endswith("_rules")}
+        for name in ("truth_rules", "pred_rules"):
+            rules: LabelRules = getattr(self, name)
+            values[name] = {"num_classes": rules.num_classes, "codes": rules.identity}
+        write_atomically(run / CONTEXT_NAME, json.dumps(values, indent=1).encode())
+
+
+@lru_cache(maxsize=8)
+def read_context(run: Path) -> CountingContext:
+    """The context of a run."""
+    values = json.loads((run / CONTEXT_NAME).read_text())
+    for name in ("truth_rules", "pred_rules"):
+        values[name] = LabelRules(values[name]["num_classes"], dict(values[name]["codes"]))
+    return CountingContext(**values)
+
+
+@dataclass(frozen=True)
+class BucketPart:
+    """Some images of a bucket, by their place in it; `last` = None: to the end."""
+
+    bucket: int
+    first: int = 0
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What became of a part of a bucket.
+
+    Attributes:
+        bucket: its number.
+        images, pixels, stored_bytes: how much was counted.
+        quarantined: the images that could not be read, with the reason.
+        changed: what is not as the inventory saw it; nothing of the bucket is kept then.
+    """
+
+    bucket: int
+    images: int = 0
+    pixels: int = 0
+    stored_bytes: int = 0
+    quarantined: list[Problem] = field(default_factory=list)
+    changed: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Some images in memory; `images` are their places in the bucket."""
+
+    images: Sequence[int]
+    truth: LabelMaps
+    pred: LabelMaps
+
+
+def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
+    """Count some buckets of a run and keep their partials.
+
+    Returns:
+        What became of each of them, in order. Damaged images and changed inputs are told, not raised.
+    """
+    folder = Path(run)
+    context = read_context(folder)
+    buckets = {bucket.number: bucket for bucket in read_buckets(folder / PLAN_NAME, {part.bucket for part in parts})}
+    loaded = _ahead(_load_all(context, [(part, buckets[part.bucket]) for part in parts]))
+    results: list[Counted] = []
+    windows: list[tuple[_Window, ImageCounts]] = []
+    for part, item in loaded:
+        if isinstance(item, _Window):
+            windows.append((item, _count(item, buckets[part.bucket], context)))
+        else:
+            bucket = buckets[part.bucket]
+            if not item.changed:
+                _keep(folder, context, bucket, part, windows)
+            pixels = sum(bucket.sizes[image][0] * bucket.sizes[image][1] for w, _ in windows for image in w.images)
+            images = sum(len(window.images) for window, _ in windows)
+            results.append(replace(item, images=images, pixels=pixels, stored_bytes=_stored_bytes(bucket, part)))
+            windows = []
+    return results
+
+
+def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCounts:
+    counts = count_images(window.truth, window.pred, context.truth_rules, context.pred_rules)
+    expected = [bucket.sizes[image][0] * bucket.sizes[image][1] for image in window.images]
+    if counts.cells.pixels().tolist() != expected:
+        message = f"bucket {bucket.number}: counted {counts.cells.pixels().tolist()} pixels of {expected}"
+        raise AssertionError(message)
+    return counts
+
+
+def _keep(
+    run: Path,
+    context: CountingContext,
+    bucket: Bucket,
+    part: BucketPart,
+    windows: Sequence[tuple[_Window, ImageCounts]],
+) -> None:
+    """A whole bucket goes to the store that all runs share, what is less to the folder of this run."""
+    if not windows:
+        return
+    ids = tuple(bucket.ids[image] for window, _ in windows for image in window.images)
+    partial = Partial(ids, ImageCounts.concatenate([counts for _, counts in windows]))
+    if ids == bucket.ids:
+        PartialStore(Path(context.partials)).write(bucket.key, partial)
+    else:
+        name = part_name(bucket.number, part.first)
+        write_atomically(run / PARTS_NAME / name, encode(partial, name))
+
+
+def part_name(bucket: int, first: int) -> str:
+    """The name of a part of a bucket in the folder of its run."""
+    return f"{bucket:09d}-{first:06d}"
+
+
+def _stored_bytes(bucket: Bucket, part: BucketPart) -> int:
+    if part.first:
+        return 0
+    sides = (bucket.truth, bucket.pred)
+    return sum(info.size for side in sides for objects in side.objects for info in objects.values() if info)
+
+
+# ---- reading
+
+
+def _ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items, the next one made in another thread while this one is used."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1, thread_name_prefix="segpipe-read") as pool:
+        waiting = pool.submit(next, iterator, end)
+        while (item := waiting.result()) is not end:
+            waiting = pool.submit(next, iterator, end)
+            yield item  # type: ignore[misc]  # next() gives the items or the end
+
+
+def _load_all(
+    context: CountingContext, parts: Sequence[tuple[BucketPart, Bucket]]
+) -> Iterator[tuple[BucketPart, _Window | Counted]]:
+    """The windows of each part, then what became of it."""
+    stores = open_storage(context.truth_store), open_storage(context.pred_store)
+    for part, bucket in parts:
+        result = Counted(bucket.number)
+        try:
+            for item in _load(bucket, part, stores, context.window_images):
+                if isinstance(item, _Window):
+                    yield part, item
+                else:
+                    result.quarantined.extend(item)
+        except InputChangedError as error:
+            result.changed.extend(error.problems)
+        yield part, result
+
+
+def _load(
+    bucket: Bucket, part: BucketPart, stores: tuple[Storage, Storage], window_images: int
+) -> Iterator[_Window | list[Problem]]:
+    """The windows of a part of a bucket; a list of problems in place of an image that cannot be read."""
+    truth, pred = _Side("truth", bucket.truth, stores[0]), _Side("pred", bucket.pred, stores[1])
+    images = range(part.first, len(bucket.ids) if part.last is None else part.last)
+    for start in range(0, len(images), window_images):
+        window = images[start : start + window_images]
+        try:
+            yield _Window(window, truth.read(window), pred.read(window))
+        except DamagedChunkError:
+            # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
+            for image in window:
+                try:
+                    yield _Window([image], truth.read([image]), pred.read([image]))
+                except DamagedChunkError as error:
+                    yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
+
+
+class _Side:
+    """Reads the label maps of one side of a bucket; keeps the reader of the array it read last."""
+
+    def __init__(self, name: str, side: BucketSide, storage: Storage) -> None:
+        self._name, self._side, self._storage = name, side, storage
+        self._open: tuple[int, LabelReader] | None = None
+
+    def read(self, images: Sequence[int]) -> LabelMaps:
+        """The label maps of some images, which all lie in one array."""
+        array = self._side.array[images[0]]
+        if array < 0:
+            return LabelMaps(None)
+        try:
+            return _gather(self._reader(array), self._side, [self._side.index[image] for image in images], array)
+        except (DamagedChunkError, InputChangedError) as error:
+            error.problems[:] = [replace(problem, side=self._name) for problem in error.problems]
+            raise
+
+    def _reader(self, array: int) -> LabelReader:
+        if self._open is None or self._open[0] != array:
+            meta, objects = self._side.arrays[array], self._side.objects[array]
+            self._open = array, open_reader(meta, self._storage, objects)
+        return self._open[1]
+
+
+def _gather(reader: LabelReader, side: BucketSide, indices: list[int], array: int) -> LabelMaps:
+    """Label maps at some positions of an array, in the order asked for; no chunk is read twice."""
+    if indices == [-1]:
+        return LabelMaps(reader.read(None), [(0, rows, columns) for _, rows, columns in reader.absent(None)])
+    meta = side.arrays[array]
+    held: list[int] = []
+    values: list[NDArray[Any]] = []
+    absent: list[tuple[int, slice, slice]] = []
+    for run in _runs(sorted(indices), (meta.inner_chunks or meta.chunks)[0]):
+        span = slice(run[0], run[-1] + 1)
+        read = reader.read(span)
+        values.append(read if len(read) == len(run) else read[[index - span.start for index in run]])
+        absent += [
+            (span.start + image, rows, columns)
+            for images, rows, columns in reader.absent(span)
+            for image in range(*images.indices(span.stop - span.start))
+        ]
+        held += run
+    joined = values[0] if len(values) == 1 else np.concatenate(values)
+    if held != indices:
+        place = {index: at for at, index in enumerate(held)}
+        joined = joined[[place[index] for index in indices]]
+    asked = {index: at for at, index in enumerate(indices)}
+    return LabelMaps(
+        joined, [(asked[index], rows, columns) for index, rows, columns in absent if index in asked]
+    )
+
+
+def _runs(indices: list[int], unit: int) -> Iterator[list[int]]:
+    """Cut sorted positions into runs that are read at once: consecutive ones, and those of one unit."""
+    run = indices[:1]
+    for index in indices[1:]:
+        if index != run[-1] + 1 and index // unit != run[-1] // unit:
+            yield run
+            run = []
+        run.append(index)
+    yield run
+

@@ -1,0 +1,38 @@
+"""Memory of one task, projected from metadata alone before anything is read."""
+
+from __future__ import annotations
+
+from math import prod
+
+from segpipe.planning.buckets import Cut, image_bytes
+from segpipe.planning.inventory import Inventory
+from segpipe.sources.layouts import ImageSet
+
+PROCESS_BYTES = 260 << 20
+"""A worker with NumPy, Numba, zarr-python and distributed loaded, before it reads (measured, rounded up)."""
+
+READ_AT_ONCE = 10
+"""Chunks that zarr-python decodes at the same time."""
+
+
+def task_memory(inventory: Inventory, cut: Cut) -> int:
+    """Bytes that one task may hold beside the process itself.
+
+    Two windows of both sides (one is counted while the next is read), and the chunks that are being decoded
+    into a window with their stored bytes, which for label maps are at most as large.
+    """
+    window = cut.window_images * image_bytes(inventory)
+    decoding = max(_decoding(inventory.truth, cut), _decoding(inventory.pred, cut))
+    return 2 * window + 2 * decoding
+
+
+def _decoding(images: ImageSet, cut: Cut) -> int:
+    """Bytes of the chunks of one side that are decoded at the same time, for the worst array."""
+    worst = 0
+    for array in {array.chunks + (array.inner_chunks or ()): array for array in images.arrays}.values():
+        unit = array.inner_chunks or array.chunks
+        chunk = prod(unit) * array.dtype.itemsize
+        extent = (cut.window_images, *array.shape[-2:])[-len(unit) :]
+        in_window = prod(-(-size // length) + 1 for size, length in zip(extent, unit, strict=True))
+        worst = max(worst, chunk * min(READ_AT_ONCE, in_window))
+    return worst

@@ -1,0 +1,171 @@
+"""The plan: every bucket with its objects and its key, and what is wrong before a pixel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.config import EvaluationConfig, Side
+from segpipe.errors import Problem
+from segpipe.planning.alignment import Alignment, align
+from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.buckets import Cut, cut_buckets, read_amplification, stored_units
+from segpipe.planning.image_table import join_table
+from segpipe.planning.inventory import Inventory, take_inventory
+from segpipe.planning.keys import bucket_key
+from segpipe.sources.layouts import ImageSet
+from segpipe.sources.metadata import ArrayMeta
+from segpipe.sources.storage import ObjectInfo
+
+FIRST_KEYS = 5
+"""How many absent objects of an array a message names."""
+
+ABSENT_ADVICE = (
+    "Zarr writes nothing for a chunk that holds only the fill value, and nothing tells such a chunk from a lost "
+    "one. If absent chunks are background in this dataset, declare it with this line of the config:\n"
+    "    missing_chunks: are_fill_value\n"
+    "  If they were lost, write them again, or use missing_chunks: skip or count_as_void"
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be counted, before it is known which part of it has been counted already."""
+
+    config: EvaluationConfig
+    inventory: Inventory
+    alignment: Alignment
+    cut: Cut
+    columns: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.cut.starts) - 1
+
+    @property
+    def images(self) -> int:
+        """Images to evaluate."""
+        return len(self.alignment.ids)
+
+    @property
+    def amplification(self) -> float:
+        """Bytes decoded over bytes there are."""
+        return read_amplification(self.inventory, self.alignment, self.cut)
+
+    def buckets(self) -> Iterator[Bucket]:
+        """All buckets in order, made one at a time."""
+        rules = self.config.rules("truth"), self.config.rules("pred")
+        for number in range(len(self)):
+            chosen = slice(*self.cut.starts[number : number + 2])
+            truth, pred = self.alignment.truth[chosen], self.alignment.pred[chosen]
+            heights, widths = self.inventory.truth.heights[truth], self.inventory.truth.widths[truth]
+            bucket = Bucket(
+                number=number,
+                ids=tuple(self.alignment.ids[chosen]),
+                sizes=tuple(zip(heights.tolist(), widths.tolist(), strict=True)),
+                truth=_bucket_side(self.inventory.truth, truth),
+                pred=_bucket_side(self.inventory.pred, pred),
+            )
+            yield Bucket(**{**bucket.__dict__, "key": bucket_key(bucket, *rules)})
+
+    def missing_rule(self, side: Side) -> str:
+        """What an absent chunk of one side is taken for: the store's own declaration, else the setting."""
+        images = self.inventory.truth if side == "truth" else self.inventory.pred
+        return "are_fill_value" if images.declares_missing_fill else self.config.missing_chunks
+
+
+def make_plan(config: EvaluationConfig) -> Plan:
+    """Look at both stores and lay out the work; no pixel is read and nothing is written.
+
+    Raises:
+        InputError: everything that is wrong with the stores, at once.
+    """
+    inventory = take_inventory(config)
+    alignment = align(inventory, config)
+    columns = {name: values[alignment.truth] for name, values in inventory.truth.columns.items()}
+    if config.image_table is not None:
+        columns |= join_table(config.image_table, alignment.ids)
+    return Plan(config, inventory, alignment, cut_buckets(inventory, alignment, config.bucket_images), columns)
+
+
+def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
+    there = positions >= 0
+    numbers = images.array_of_image[positions[there]]
+    used, ordinal = np.unique(numbers, return_inverse=True)
+    index = images.index_in_array[positions[there]]
+    array = np.full(len(positions), -1)
+    place = np.full(len(positions), -1)
+    array[there], place[there] = ordinal, index
+    arrays = [images.arrays[number] for number in used]
+    return BucketSide(
+        arrays=tuple(arrays),
+        objects=tuple(_seen(images, array, index[ordinal == at]) for at, array in enumerate(arrays)),
+        array=tuple(array.tolist()),
+        index=tuple(place.tolist()),
+    )
+
+
+def _seen(
+    images: ImageSet, array: ArrayMeta, indices: NDArray[np.int64]
+) -> dict[str, ObjectInfo | None]:
+    prefix = f"{array.path}/" if array.path else ""
+    return {key: images.objects.get(prefix + key) for key in stored_units(array, indices)}
+
+
+@dataclass
+class AbsentObjects:
+    """Collects the absent objects of a plan, a few names and a number for each array."""
+
+    stored: int = 0
+    absent: int = 0
+    arrays: dict[tuple[Side, str], list[str]] = field(default_factory=dict)
+    totals: dict[tuple[Side, str], list[int]] = field(default_factory=dict)
+
+    def add(self, bucket: Bucket) -> None:
+        """Look through one bucket."""
+        sides: list[tuple[Side, BucketSide]] = [("truth", bucket.truth), ("pred", bucket.pred)]
+        for side, part in sides:
+            for array, objects in zip(part.arrays, part.objects, strict=True):
+                lost = [key for key, info in objects.items() if info is None]
+                self.stored += len(objects) - len(lost)
+                self.absent += len(lost)
+                total = self.totals.setdefault((side, array.path), [0, 0])
+                total[0] += len(lost)
+                total[1] += len(objects)
+                names = self.arrays.setdefault((side, array.path), [])
+                names += lost[: FIRST_KEYS - len(names)]
+
+    def problems(self, plan: Plan) -> list[Problem]:
+        """One problem for each array with absent objects that no declaration covers."""
+        found = []
+        for (side, path), (absent, total) in self.totals.items():
+            if not absent or plan.missing_rule(side) != "error":
+                continue
+            images = plan.inventory.truth if side == "truth" else plan.inventory.pred
+            array = next(array for array in images.arrays if array.path == path)
+            names = self.arrays[side, path]
+            found.append(
+                Problem(
+                    kind="missing chunk",
+                    side=side,
+                    store=images.store,
+                    array=path,
+                    chunk=", ".join(names) + (", ..." if absent > len(names) else ""),
+                    found=f"{absent} of {total} chunks absent, which would be read as {_fill(plan, side, array)}",
+                    expected="every chunk written",
+                    advice=ABSENT_ADVICE,
+                )
+            )
+        return found
+
+
+def _fill(plan: Plan, side: Side, array: ArrayMeta) -> str:
+    """The fill value of an array and what it would be taken for."""
+    rules = plan.config.rules(side)
+    code = rules.code(int(array.fill_value or 0))
+    names = (*plan.config.classes.names, "ignored" if side == "truth" else "void", "an invalid label")
+    kind = "class " if code < rules.num_classes else ""
+    return f"the fill value {array.fill_value} ({kind}{names[code]})"

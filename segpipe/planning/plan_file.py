@@ -1,0 +1,177 @@
+"""plan.parquet: the buckets of a run, so that a worker needs no more than the run's path and their numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.keys import fingerprint
+from segpipe.sources.metadata import ArrayMeta, parse_array
+from segpipe.sources.storage import ObjectInfo
+
+BUCKETS_PER_GROUP = 32
+"""Rows that are read together; a worker reads the groups of its buckets only."""
+
+_OBJECT = pa.struct(
+    [
+        ("array", pa.int32()),
+        ("key", pa.string()),
+        ("size", pa.int64()),
+        ("tag", pa.string()),
+        ("modified_ns", pa.int64()),
+        ("content", pa.string()),
+    ]
+)
+_ARRAY = pa.struct([("path", pa.string()), ("shape", pa.list_(pa.int64())), ("document", pa.string())])
+_SIDE = [
+    ("arrays", pa.list_(_ARRAY)),
+    ("objects", pa.list_(_OBJECT)),
+    ("array", pa.list_(pa.int32())),
+    ("index", pa.list_(pa.int64())),
+    ("fingerprint", pa.string()),
+]
+SCHEMA = pa.schema(
+    [
+        ("bucket", pa.int64()),
+        ("key", pa.string()),
+        ("hit", pa.bool_()),
+        ("ids", pa.list_(pa.string())),
+        ("height", pa.list_(pa.int64())),
+        ("width", pa.list_(pa.int64())),
+        ("truth", pa.struct(_SIDE)),
+        ("pred", pa.struct(_SIDE)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class PlannedBucket:
+    """A bucket and whether its counts were there when the plan was made."""
+
+    bucket: Bucket
+    hit: bool
+
+
+def write_plan(path: Path, planned: Iterable[PlannedBucket]) -> None:
+    """Write the buckets in order; memory does not grow with their number."""
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        rows: list[dict[str, Any]] = []
+        for item in planned:
+            rows.append(_row(item))
+            if len(rows) == BUCKETS_PER_GROUP:
+                writer.write_table(pa.Table.from_pylist(rows, SCHEMA), row_group_size=BUCKETS_PER_GROUP)
+                rows = []
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA), row_group_size=BUCKETS_PER_GROUP)
+
+
+def read_plan(path: Path) -> Iterator[PlannedBucket]:
+    """All buckets in order, a row group at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            for row in file.read_row_group(group).to_pylist():
+                yield _planned(row)
+
+
+def read_keys(path: Path) -> pa.Table:
+    """The columns bucket, key and hit of all buckets."""
+    return pq.read_table(path, columns=["bucket", "key", "hit"])
+
+
+def read_buckets(path: Path, numbers: Iterable[int]) -> Iterator[Bucket]:
+    """Some buckets by number."""
+    for number in numbers:
+        yield _planned(_group(path, number // BUCKETS_PER_GROUP)[number % BUCKETS_PER_GROUP]).bucket
+
+
+@lru_cache(maxsize=4)
+def _group(path: Path, group: int) -> list[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
+        return rows
+
+
+def _row(item: PlannedBucket) -> dict[str, Any]:
+    bucket = item.bucket
+    return {
+        "bucket": bucket.number,
+        "key": bucket.key,
+        "hit": item.hit,
+        "ids": bucket.ids,
+        "height": [height for height, _ in bucket.sizes],
+        "width": [width for _, width in bucket.sizes],
+        "truth": _side_row(bucket.truth),
+        "pred": _side_row(bucket.pred),
+    }
+
+
+def _side_row(side: BucketSide) -> dict[str, Any]:
+    return {
+        "arrays": [
+            {"path": array.path, "shape": array.shape, "document": json.dumps(array.document, sort_keys=True)}
+            for array in side.arrays
+        ],
+        "objects": [
+            _object_row(number, key, info)
+            for number, objects in enumerate(side.objects)
+            for key, info in objects.items()
+        ],
+        "array": side.array,
+        "index": side.index,
+        "fingerprint": fingerprint(side),
+    }
+
+
+def _object_row(number: int, key: str, info: ObjectInfo | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"array": number, "key": key}
+    if info is not None:
+        row |= {
+            "size": info.size,
+            "tag": info.tag,
+            "modified_ns": info.modified_ns,
+            "content": info.content,
+        }
+    return row
+
+
+def _planned(row: dict[str, Any]) -> PlannedBucket:
+    bucket = Bucket(
+        number=row["bucket"],
+        ids=tuple(row["ids"]),
+        sizes=tuple(zip(row["height"], row["width"], strict=True)),
+        truth=_side(row["truth"]),
+        pred=_side(row["pred"]),
+        key=row["key"],
+    )
+    return PlannedBucket(bucket, row["hit"])
+
+
+def _side(row: dict[str, Any]) -> BucketSide:
+    objects: list[dict[str, ObjectInfo | None]] = [{} for _ in row["arrays"]]
+    for item in row["objects"]:
+        objects[item["array"]][item["key"]] = _object(item)
+    return BucketSide(
+        arrays=tuple(_array(item["path"], tuple(item["shape"]), item["document"]) for item in row["arrays"]),
+        objects=tuple(objects),
+        array=tuple(row["array"]),
+        index=tuple(row["index"]),
+    )
+
+
+def _object(item: dict[str, Any]) -> ObjectInfo | None:
+    if item["tag"] is None:
+        return None
+    return ObjectInfo(item["size"], item["tag"], item["modified_ns"], item["content"])
+
+
+@lru_cache(maxsize=4096)
+def _array(path: str, shape: tuple[int, ...], document: str) -> ArrayMeta:
+    return parse_array(path, json.loads(document), shape)

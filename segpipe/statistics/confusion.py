@@ -1,0 +1,135 @@
+"""The statistic under almost everything: the extended confusion matrix of every image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.classes import LabelRules
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.kernels.confusion import count_confusion
+from segpipe.kernels.positions import InvalidLabel, find_invalid
+
+INVALID_SHOWN = 8
+"""Distinct invalid values that are kept of each image and side, each with its first position."""
+
+Region = tuple[int, slice, slice]
+"""A rectangle of pixels that no stored chunk covers: image, rows, columns."""
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """The label maps of some images of one side, as they lie in the store.
+
+    Attributes:
+        values: (image, y, x), any integer dtype; absent chunks hold the fill value. None: there are no label
+            maps, every pixel is void.
+        absent: the rectangles that no stored chunk covers.
+    """
+
+    values: NDArray[Any] | None
+    absent: Sequence[Region] = ()
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """What was counted of some images.
+
+    Attributes:
+        cells: one extended matrix per image, absent chunks taken for their fill value.
+        absent_truth, absent_pred, absent_both: the part of `cells` that comes from pixels whose chunk is
+            absent on one side only or on both, so that every rule for them can be applied afterwards.
+        invalid: the first invalid labels, with the number of the image.
+    """
+
+    cells: ConfusionCells
+    absent_truth: ConfusionCells
+    absent_pred: ConfusionCells
+    absent_both: ConfusionCells
+    invalid: tuple[tuple[int, InvalidLabel], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ImageCounts]) -> ImageCounts:
+        """The images of several parts, one after the other; at least one part."""
+        starts = np.cumsum([0, *map(len, parts)])
+        return cls(
+            *(
+                ConfusionCells.concatenate([getattr(part, name) for part in parts])
+                for name in ("cells", "absent_truth", "absent_pred", "absent_both")
+            ),
+            invalid=tuple(
+                (int(start) + image, label)
+                for start, part in zip(starts, parts, strict=False)
+                for image, label in part.invalid
+            ),
+        )
+
+
+def count_images(
+    truth: LabelMaps, pred: LabelMaps, truth_rules: LabelRules, pred_rules: LabelRules
+) -> ImageCounts:
+    """Count the pixels of some images by the codes of truth and prediction.
+
+    Args:
+        truth: label maps (image, y, x).
+        pred: label maps of the same shape, or none at all.
+        truth_rules, pred_rules: raw value -> code.
+
+    Returns:
+        Counts whose cells sum to the pixels of each image.
+    """
+    assert truth.values is not None
+    values = truth.values
+    if pred.values is None:
+        pred = LabelMaps(np.broadcast_to(np.zeros(1, np.uint8), values.shape))
+        pred_rules = LabelRules(pred_rules.num_classes, {0: pred_rules.no_class})
+    assert pred.values is not None
+    cells = count_confusion(values, pred.values, truth_rules, pred_rules)
+    counts = _absent_parts(truth, pred, truth_rules, pred_rules)
+    return replace(counts, cells=cells, invalid=_invalid(values, pred.values, cells, truth_rules, pred_rules))
+
+
+def _absent_parts(
+    truth: LabelMaps, pred: LabelMaps, truth_rules: LabelRules, pred_rules: LabelRules
+) -> ImageCounts:
+    assert truth.values is not None
+    assert pred.values is not None
+    images = len(truth.values)
+    none = ConfusionCells.empty(truth_rules.num_classes, images)
+    if not truth.absent and not pred.absent:
+        return ImageCounts(none, none, none, none)
+    parts: list[list[ConfusionCells]] = [[], [], []]
+    for image in range(images):
+        without_truth = _mask(truth.absent, image, truth.values.shape[1:])
+        without_pred = _mask(pred.absent, image, truth.values.shape[1:])
+        masks = (without_truth & ~without_pred, without_pred & ~without_truth, without_truth & without_pred)
+        for part, mask in zip(parts, masks, strict=True):
+            pair = truth.values[image][mask][np.newaxis], pred.values[image][mask][np.newaxis]
+            part.append(count_confusion(*pair, truth_rules, pred_rules))
+    return ImageCounts(none, *(ConfusionCells.concatenate(part) for part in parts))
+
+
+def _mask(regions: Iterable[Region], image: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, np.bool_)
+    for number, rows, columns in regions:
+        if number == image:
+            mask[rows, columns] = True
+    return mask
+
+
+def _invalid(
+    truth: NDArray[Any], pred: NDArray[Any], cells: ConfusionCells, truth_rules: LabelRules, pred_rules: LabelRules
+) -> tuple[tuple[int, InvalidLabel], ...]:
+    bad = (cells.truth_codes == truth_rules.invalid) | (cells.pred_codes == pred_rules.invalid)
+    return tuple(
+        (image, label)
+        for image in np.unique(cells.image_of_cell[bad]).tolist()
+        for label in find_invalid(truth[image], pred[image], truth_rules, pred_rules, INVALID_SHOWN)
+    )
