@@ -1,0 +1,85 @@
+"""What every kind of cluster is: options that are checked, and a pool that takes tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from segpipe.config import ClusterConfig
+from segpipe.errors import ConfigError
+from segpipe.registry import Registry
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A running cluster.
+
+    Attributes:
+        executor: takes tasks, in the manner of `concurrent.futures`.
+        slots: tasks that run at a time.
+        killed: whether an error says that a task took its worker with it.
+    """
+
+    executor: Executor
+    slots: int
+    killed: Callable[[BaseException], bool] = lambda _: False
+
+
+class ClusterOptions(BaseModel):
+    """The options of one kind of cluster; a new kind is a subclass in a file of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def slots(self) -> int:
+        """Tasks that would run at a time."""
+        raise NotImplementedError
+
+    def memory_per_slot(self) -> int:
+        """Bytes that one task may use, the process itself included."""
+        raise NotImplementedError
+
+    def words(self) -> str:
+        """The cluster in a few words for the plan."""
+        raise NotImplementedError
+
+    def open(self) -> AbstractContextManager[Pool]:
+        """Start it; it is closed on every way out.
+
+        Raises:
+            InfrastructureError: it does not start.
+        """
+        raise NotImplementedError
+
+
+CLUSTERS: Registry[type[ClusterOptions]] = Registry(
+    "cluster",
+    tuple(f"segpipe.execution.clusters.{name}" for name in ("threads", "local", "address")),
+)
+
+
+def cluster_options(config: ClusterConfig) -> ClusterOptions:
+    """The checked options of a configured cluster.
+
+    Raises:
+        ConfigError: an unknown kind, an unknown or wrong option.
+    """
+    try:
+        return CLUSTERS[config.kind].model_validate(config.options())
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'options'}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+            for item in error.errors(include_url=False)
+        )
+        message = f"cluster {config.kind!r}: {mistakes}"
+        raise ConfigError(message) from None
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    process = psutil.Process()
+    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1

@@ -1,0 +1,99 @@
+"""The loop that keeps a cluster busy: a window of tasks in flight, each folded and released as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from pathlib import Path
+
+from segpipe.counts.counting import BucketPart, Counted, count_task
+from segpipe.errors import InfrastructureError, Problem
+from segpipe.execution.clusters import Pool
+
+Task = tuple[BucketPart, ...]
+
+TASKS_AHEAD = 2
+"""Tasks that wait at the cluster for each one that runs."""
+
+
+def run_tasks(
+    pool: Pool, run: Path, tasks: Iterable[Task], bucket_sizes: Callable[[int], int], on_done: Callable[[Counted], None]
+) -> None:
+    """Count all tasks of a run on a pool.
+
+    A task that takes its worker with it is cut in two, down to the one image that does it; that image is
+    told to `on_done` as quarantined, and all others are counted.
+
+    Args:
+        pool: where tasks run.
+        run: the run's folder, seen by all workers under this path.
+        tasks: parts of buckets; consumed as the cluster can take them.
+        bucket_sizes: images of a bucket, asked for only when a task has to be cut.
+        on_done: called in this thread for every part of a bucket that has ended.
+
+    Raises:
+        InfrastructureError: the cluster is lost, or a worker cannot write.
+    """
+    waiting: dict[Future[list[Counted]], Task] = {}
+    upcoming = iter(tasks)
+    cut: list[Task] = []
+    while True:
+        for task in _next_tasks(upcoming, cut, pool.slots * (1 + TASKS_AHEAD) - len(waiting)):
+            waiting[pool.executor.submit(count_task, str(run), task)] = task
+        if not waiting:
+            return
+        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in done:
+            task = waiting.pop(future)
+            try:
+                results = future.result()
+            except CancelledError as error:
+                message = "the cluster was lost while counting; what was counted is kept, run the same command again"
+                raise InfrastructureError(message) from error
+            except Exception as error:
+                if not pool.killed(error):
+                    error.add_note(f"while counting buckets {sorted({part.bucket for part in task})}")
+                    raise
+                smaller = halves(task, bucket_sizes)
+                cut += smaller
+                results = [] if smaller else [_quarantined(task[0])]
+            for counted in results:
+                on_done(counted)
+
+
+def _next_tasks(upcoming: Iterator[Task], cut: list[Task], free: int) -> Iterator[Task]:
+    """As many tasks as there is room for, those that had to be cut first."""
+    for _ in range(free):
+        task = cut.pop() if cut else next(upcoming, None)
+        if task is None:
+            return
+        yield task
+
+
+def halves(task: Sequence[BucketPart], bucket_sizes: Callable[[int], int]) -> list[Task]:
+    """The two halves of a task: of its buckets, then of the images of one bucket; none of a single image.
+
+    >>> halves([BucketPart(7)], lambda bucket: 3)
+    [(BucketPart(bucket=7, first=0, last=1),), (BucketPart(bucket=7, first=1, last=3),)]
+    >>> halves([BucketPart(7, 1, 2)], lambda bucket: 3)
+    []
+    """
+    if len(task) > 1:
+        middle = len(task) // 2
+        return [tuple(task[:middle]), tuple(task[middle:])]
+    (part,) = task
+    last = bucket_sizes(part.bucket) if part.last is None else part.last
+    middle = (part.first + last) // 2
+    if middle == part.first:
+        return []
+    return [(BucketPart(part.bucket, part.first, middle),), (BucketPart(part.bucket, middle, last),)]
+
+
+def _quarantined(part: BucketPart) -> Counted:
+    problem = Problem(
+        kind="worker killed",
+        found="counting this image killed its worker twice",
+        expected="a worker that survives it",
+        advice="look at the image's chunks, and at the memory of the workers",
+    )
+    return Counted(part.bucket, quarantined=[problem])
