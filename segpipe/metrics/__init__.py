@@ -1,0 +1,1 @@
+"""Scores of summed counts: pure functions of arrays of shape (..., K)."""

@@ -1,0 +1,137 @@
+"""The areas of the classes, which is all that most metrics need of an extended confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segpipe.kernels.cells import ConfusionCells
+
+IntArray = NDArray[np.int64]
+InvalidPred = Literal["count_as_miss", "ignore"]
+
+COUNT_NAMES: Mapping[str, str] = {
+    "pixels": "all pixels, whatever their value",
+    "ignored": "pixels whose truth is a value in ignore_labels",
+    "void": "pixels whose prediction is a value in void_labels",
+    "invalid_truth": "pixels whose truth is a value that no rule names",
+    "invalid_pred": "pixels whose prediction is a value that no rule names",
+}
+"""The pixel counts that every report prints. A pixel of ignored truth and invalid prediction is in both."""
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class ClassAreas:
+    """Areas in pixels, of one matrix or of many at once (leading dims are free).
+
+    Attributes:
+        hit: int64 (..., K), pixels of the class that were predicted as the class (tp).
+        truth: int64 (..., K), pixels of the class that count (t). A void or invalid prediction on a
+            valid truth pixel is a miss of the true class and nobody's false alarm, so it is in here.
+        pred: int64 (..., K), pixels of valid truth that were predicted as the class (p).
+
+    >>> areas = ClassAreas(hit=[1, 2], truth=[2, 2], pred=[1, 4])
+    >>> areas.union, areas.valid
+    (array([2, 4]), array(4))
+    """
+
+    hit: IntArray
+    truth: IntArray
+    pred: IntArray
+
+    def __init__(self, hit: ArrayLike, truth: ArrayLike, pred: ArrayLike) -> None:
+        for name, value in (("hit", hit), ("truth", truth), ("pred", pred)):
+            object.__setattr__(self, name, np.asarray(value, np.int64))
+
+    @property
+    def union(self) -> IntArray:
+        """Pixels of the class in truth or in pred, int64 (..., K)."""
+        return self.truth + self.pred - self.hit
+
+    @property
+    def valid(self) -> IntArray:
+        """The number n of pixels that count, int64 (...,): the sum of the truth areas."""
+        return np.asarray(self.truth.sum(axis=-1, dtype=np.int64)[()])
+
+    @property
+    def occurs(self) -> NDArray[np.bool_]:
+        """Whether the class is in truth or in pred, bool (..., K)."""
+        return (self.truth > 0) | (self.pred > 0)
+
+    @classmethod
+    def from_matrix(cls, matrices: ArrayLike, *, invalid_pred: InvalidPred = "count_as_miss") -> ClassAreas:
+        """Areas from extended confusion matrices.
+
+        Args:
+            matrices: int64 (..., S, S), row = truth code, column = pred code, S = K + 2.
+            invalid_pred: what an invalid prediction on a valid truth pixel is: `count_as_miss`, or
+                `ignore`, which takes the pixel out of the truth area. A void prediction is a miss always.
+
+        >>> matrix = [[5, 1, 0, 2], [0, 4, 1, 0], [9, 9, 9, 9], [9, 9, 9, 9]]
+        >>> ClassAreas.from_matrix(matrix)
+        ClassAreas(hit=array([5, 4]), truth=array([8, 5]), pred=array([5, 5]))
+        >>> ClassAreas.from_matrix(matrix, invalid_pred="ignore").truth
+        array([6, 5])
+        """
+        every = np.asarray(matrices, np.int64)
+        num_classes = every.shape[-1] - 2
+        valid = every[..., :num_classes, :]
+        counted = valid if invalid_pred == "count_as_miss" else valid[..., : num_classes + 1]
+        known = valid[..., :num_classes]
+        return cls(
+            hit=np.diagonal(known, axis1=-2, axis2=-1),
+            truth=counted.sum(axis=-1, dtype=np.int64),
+            pred=known.sum(axis=-2, dtype=np.int64),
+        )
+
+    @classmethod
+    def from_cells(cls, cells: ConfusionCells, *, invalid_pred: InvalidPred = "count_as_miss") -> ClassAreas:
+        """Areas of every image, (image, K), without making a dense matrix; arguments as `from_matrix`."""
+        classes, shape = cells.num_classes, (len(cells), cells.num_classes)
+        image, truth, pred = cells.image_of_cell * classes, cells.truth_codes, cells.pred_codes
+        counted = (truth < classes) & ((invalid_pred == "count_as_miss") | (pred <= classes))
+        known = (truth < classes) & (pred < classes)
+        return cls(
+            hit=_summed(image + truth, cells.counts, known & (truth == pred), shape),
+            truth=_summed(image + truth, cells.counts, counted, shape),
+            pred=_summed(image + pred, cells.counts, known, shape),
+        )
+
+
+def _summed(where: IntArray, counts: IntArray, chosen: NDArray[np.bool_], shape: tuple[int, int]) -> IntArray:
+    total = np.zeros(shape[0] * shape[1], np.int64)
+    np.add.at(total, where[chosen], counts[chosen])
+    return total.reshape(shape)
+
+
+def matrix_counts(matrix: ArrayLike) -> dict[str, int]:
+    """The pixel counts (`COUNT_NAMES`) of one extended confusion matrix (S, S).
+
+    >>> matrix_counts([[5, 1, 0, 2], [0, 4, 1, 0], [3, 0, 0, 1], [0, 7, 0, 0]])
+    {'pixels': 24, 'ignored': 4, 'void': 1, 'invalid_truth': 7, 'invalid_pred': 3}
+    """
+    every = np.asarray(matrix, np.int64)
+    rows, columns = every.sum(axis=1), every.sum(axis=0)
+    return dict(
+        zip(
+            COUNT_NAMES,
+            (int(every.sum()), *map(int, (rows[-2], columns[-2], rows[-1], columns[-1]))),
+            strict=True,
+        )
+    )
+
+
+def image_counts(cells: ConfusionCells) -> dict[str, IntArray]:
+    """The pixel counts (`COUNT_NAMES`) of every image, each int64 (image,)."""
+    no_class, invalid = cells.num_classes, cells.num_classes + 1
+    truth, pred = cells.truth_codes, cells.pred_codes
+    chosen = (truth >= 0, truth == no_class, pred == no_class, truth == invalid, pred == invalid)
+    shape = (len(cells), 1)
+    return {
+        name: _summed(cells.image_of_cell, cells.counts, which, shape)[:, 0]
+        for name, which in zip(COUNT_NAMES, chosen, strict=True)
+    }

@@ -1,0 +1,102 @@
+"""The settings that turn counts into scores; none of them reads a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.classes import ClassList
+from segpipe.errors import ConfigError
+from segpipe.metrics.areas import InvalidPred
+
+AbsentClass = Literal["nan", "zero", "one"]
+Present = Literal["either", "truth"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "absent_class": get_args(AbsentClass),
+    "invalid_pred": get_args(InvalidPred),
+    "present": get_args(Present),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringRules:
+    """How counts are scored.
+
+    Attributes:
+        absent_class: the score of a class that is in neither truth nor pred of the summed counts: `nan`
+            leaves it out of means over classes; `zero` and `one` count it as that. It does not touch
+            per-image means, which by definition run over the classes present.
+        invalid_pred: an invalid prediction on a valid truth pixel is a miss (`count_as_miss`), or the
+            pixel takes no part (`ignore`).
+        exclude_classes: names of classes that are counted, but left out of means over classes.
+        present: which classes an image has in per-image means: those in truth or in pred (`either`), or
+            those in `truth` only.
+    """
+
+    absent_class: AbsentClass = "nan"
+    invalid_pred: InvalidPred = "count_as_miss"
+    exclude_classes: tuple[str, ...] = ()
+    present: Present = "either"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exclude_classes", tuple(self.exclude_classes))
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in choices:
+                message = f"{key}: found {getattr(self, key)!r}, expected one of {', '.join(choices)}"
+                raise ConfigError(message)
+
+    @property
+    def absent_value(self) -> float:
+        """The score of an absent class."""
+        return {"nan": np.nan, "zero": 0.0, "one": 1.0}[self.absent_class]
+
+    def kept(self, classes: ClassList) -> NDArray[np.bool_]:
+        """Which classes means run over, bool (K,).
+
+        Raises:
+            ConfigError: a name in `exclude_classes` is not in the class list.
+        """
+        unknown = [name for name in self.exclude_classes if name not in classes.names]
+        if unknown:
+            message = f"exclude_classes: no class {unknown[0]!r}; the classes are {', '.join(classes.names)}"
+            raise ConfigError(message)
+        return np.array([name not in self.exclude_classes for name in classes.names], np.bool_)
+
+    def document(self) -> dict[str, Any]:
+        """The rules as plain data; `ScoringRules(**document)` gives them back."""
+        return {
+            "absent_class": self.absent_class,
+            "invalid_pred": self.invalid_pred,
+            "exclude_classes": list(self.exclude_classes),
+            "present": self.present,
+        }
+
+    def in_words(self) -> list[str]:
+        """The rules as sentences for a report."""
+        return [
+            _ABSENT[self.absent_class],
+            "A class that is predicted but nowhere in truth scores 0, stays in the mean, and is flagged.",
+            _INVALID[self.invalid_pred],
+            "A void prediction on a valid truth pixel is a miss of the true class.",
+            _PRESENT[self.present],
+            f"Classes left out of means over classes: {', '.join(self.exclude_classes) or 'none'}.",
+        ]
+
+
+_ABSENT = {
+    "nan": "A class absent from truth and prediction is left out of means (absent_class: nan).",
+    "zero": "A class absent from truth and prediction scores 0 in pooled means (absent_class: zero).",
+    "one": "A class absent from truth and prediction scores 1 in pooled means (absent_class: one).",
+}
+_INVALID = {
+    "count_as_miss": "An invalid prediction on a valid truth pixel is a miss (invalid_pred: count_as_miss).",
+    "ignore": "A pixel with an invalid prediction takes no part (invalid_pred: ignore).",
+}
+_PRESENT = {
+    "either": "Per-image means run over the classes in truth or prediction of the image (present: either).",
+    "truth": "Per-image means run over the classes in truth of the image (present: truth).",
+}

@@ -1,0 +1,188 @@
+"""What scoring gives: aggregates that carry what they average, and scores per class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
+
+from segpipe.classes import ClassList
+from segpipe.metrics.areas import ClassAreas
+from segpipe.metrics.base import FloatArray
+from segpipe.metrics.rules import ScoringRules
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Averaging = Literal["pooled", "per-image"]
+HEADLINE = "mean_iou"
+SHOWN_CLASSES = 40
+"""How many classes a printed representation lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """One figure for the whole, and what it is an average of.
+
+    Attributes:
+        name, title: for programs and for people.
+        value: the figure; NaN where there is nothing to score.
+        averaging: `pooled`, counts summed over images and then scored; or `per-image`, each image scored
+            and then averaged.
+        rule: what is averaged over what, in words.
+        formula, best, minimum, maximum: of the metric.
+        classes_used: names of the classes that are in the figure.
+        classes_dropped: class name -> why it is not.
+        flagged: class name -> what to know about a class that is in the figure.
+        images_used, images_dropped: of a per-image mean; None for pooled figures.
+    """
+
+    name: str
+    title: str
+    value: float
+    averaging: Averaging
+    rule: str
+    formula: str
+    best: float
+    minimum: float
+    maximum: float
+    classes_used: tuple[str, ...]
+    classes_dropped: Mapping[str, str]
+    flagged: Mapping[str, str]
+    images_used: int | None = None
+    images_dropped: int | None = None
+
+    @property
+    def basis(self) -> str:
+        """How many classes and images the figure stands on.
+
+        >>> from segpipe.metrics.scoring import score_matrix
+        >>> maps = [[3, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+        >>> scores = score_matrix(maps, ClassList(("car", "bus")), ScoringRules(exclude_classes=("bus",)))
+        >>> scores.headline.basis
+        '1 of 2 classes'
+        """
+        used, dropped = len(self.classes_used), len(self.classes_dropped)
+        words = f"{used} of {used + dropped} classes"
+        if self.images_used is None or self.images_dropped is None:
+            return words
+        return f"{words}, {self.images_used} of {self.images_used + self.images_dropped} images"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scores:
+    """The scores of summed counts.
+
+    Attributes:
+        classes: the K classes.
+        rules: how the counts were scored.
+        images: how many images were summed; None where that is not known (one summed matrix).
+        counts: pixel counts by the names of `segpipe.metrics.areas.COUNT_NAMES`.
+        areas: the areas of the classes, each (K,).
+        per_class: metric name -> float64 (K,), after the rule for absent classes.
+        aggregates: name -> aggregate, the headline `mean_iou` first.
+    """
+
+    classes: ClassList
+    rules: ScoringRules
+    images: int | None
+    counts: Mapping[str, int]
+    areas: ClassAreas
+    per_class: Mapping[str, FloatArray]
+    aggregates: Mapping[str, Aggregate]
+
+    def __getitem__(self, name: str) -> float:
+        """The value of one aggregate."""
+        return self.aggregates[name].value
+
+    @property
+    def headline(self) -> Aggregate:
+        """The pooled mean IoU."""
+        return self.aggregates[HEADLINE]
+
+    def class_rows(self) -> list[dict[str, Any]]:
+        """One row per class: id, name, areas in pixels, scores."""
+        return [
+            {
+                "class_id": index,
+                "class_name": name,
+                "truth_pixels": int(self.areas.truth[index]),
+                "pred_pixels": int(self.areas.pred[index]),
+                "hit_pixels": int(self.areas.hit[index]),
+                **{metric: float(values[index]) for metric, values in self.per_class.items()},
+            }
+            for index, name in enumerate(self.classes.names)
+        ]
+
+    def aggregate_rows(self) -> list[dict[str, Any]]:
+        """One row per aggregate: name, value, what it averages, what it stands on."""
+        return [
+            {
+                "name": one.name,
+                "value": one.value,
+                "averaging": one.averaging,
+                "classes_used": len(one.classes_used),
+                "classes_dropped": len(one.classes_dropped),
+                "images_used": one.images_used,
+                "rule": one.rule,
+            }
+            for one in self.aggregates.values()
+        ]
+
+    def to_pandas(self, table: Literal["per_class", "scores"] = "per_class") -> pd.DataFrame:
+        """The classes (`per_class`) or the aggregates (`scores`) as a data frame."""
+        # The one place in metrics that touches pandas, and only when a data frame is asked for.
+        import pandas as pd
+
+        if table == "per_class":
+            return pd.DataFrame(self.class_rows()).set_index("class_name")
+        return pd.DataFrame(self.aggregate_rows()).set_index("name")
+
+    def __repr__(self) -> str:
+        lines = [f"Scores of {self._extent()}"]
+        for one in self.aggregates.values():
+            lines.append(f"  {one.name:<26}{one.value:8.4f}  {one.averaging}, {one.basis}")
+        names = list(self.per_class)
+        lines.append("  " + f"{'class':<26}" + "".join(f"{name:>11}" for name in names))
+        for row in self.class_rows()[:SHOWN_CLASSES]:
+            lines.append(
+                "  " + f"{row['class_name'][:25]!r:<26}" + "".join(f"{row[name]:11.4f}" for name in names)
+            )
+        return "\n".join(lines + self._unshown())
+
+    def _repr_html_(self) -> str:
+        """The same as tables for a notebook; names are escaped, for they may come from anywhere."""
+        names = list(self.per_class)
+        aggregates = [
+            (one.name, f"{one.value:.4f}", one.averaging, one.basis) for one in self.aggregates.values()
+        ]
+        classes = [
+            (row["class_name"], *(f"{row[name]:.4f}" for name in names))
+            for row in self.class_rows()[:SHOWN_CLASSES]
+        ]
+        rest = "".join(f"<p>{escape(line)}</p>" for line in self._unshown())
+        return (
+            f"<div><p><b>Scores</b> of {escape(self._extent())}</p>"
+            f"{html_table(('aggregate', 'value', 'averaging', 'basis'), aggregates)}"
+            f"{html_table(('class', *names), classes)}{rest}</div>"
+        )
+
+    def _extent(self) -> str:
+        images = "" if self.images is None else f"{self.images:,} images, "
+        return f"{images}{self.counts['pixels']:,} pixels, {len(self.classes)} classes"
+
+    def _unshown(self) -> list[str]:
+        more = len(self.classes) - SHOWN_CLASSES
+        return [f"  ... and {more} more classes"] if more > 0 else []
+
+
+def html_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table in HTML; every cell is escaped.
+
+    >>> html_table(("a",), [("<b>",)])
+    '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
