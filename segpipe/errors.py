@@ -4,6 +4,8 @@
     ├── ConfigError            1   a key, a type, a range, an unknown name
     ├── InputError             1   stores, arrays, ids, shapes, values: every problem found, listed at once
     │   └── InputChangedError  1   an object is not what the inventory saw
+    ├── ArrayError             1   an array handed over in Python: a dtype, values, coordinates
+    │   └── ShapeError         1   shapes that should be equal and are not
     ├── GateError              2   reserved for verdicts
     ├── IncompleteError        3   something was left out, and the settings do not allow it
     └── InfrastructureError    4   the cluster, the disk, the network
@@ -60,7 +62,9 @@ class Problem:
         'pred, array labels, image a1'
         """
         named = [(name, getattr(self, name)) for name in ("store", "array", "image", "chunk")]
-        return ", ".join([self.side] * bool(self.side) + [f"{name} {value}" for name, value in named if value])
+        return ", ".join(
+            [self.side] * bool(self.side) + [f"{name} {value}" for name, value in named if value]
+        )
 
     def sentence(self) -> str:
         """Found, expected and place in one line; the advice is added once by the message.
@@ -95,6 +99,16 @@ class InputError(SegpipeError):
 
 class InputChangedError(InputError):
     """An object changed, vanished or appeared between the inventory and the read."""
+
+
+class ArrayError(SegpipeError, ValueError):
+    """An array that was handed over in Python cannot be counted."""
+
+    exit_code = EXIT_INPUT
+
+
+class ShapeError(ArrayError):
+    """Arrays whose shapes must be equal have different ones; nothing is broadcast, resized or cut."""
 
 
 class IncompleteError(SegpipeError):

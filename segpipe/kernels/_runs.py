@@ -1,0 +1,552 @@
+"""The compiled pass: count runs of equal (truth, pred) pairs, not pixels.
+
+In a label map that shows something, a pixel is nearly always like the one before it. So a strip of some
+4000 pixels is taken in four steps, each of which reads what the one before has left in the L1 cache:
+
+1. mark: compare 64 pixels with themselves shifted by one; the 64 answers are one word of `ends`, whose bit
+   says that a run ends at that pixel. The words of pred are or-ed to those of truth: a pair ends when
+   either of the two does.
+2. list: turn the bits into a list of positions, without a branch for up to six runs in a word.
+3. name: look up the cell of the pair at the end of each run.
+4. tally: add the length of the run to the cell.
+
+Only steps 1 and 2 are paid per pixel, and they do not know what a class is. Where the pixels are noise
+(step 1 says so), the list of all positions takes the place of step 2.
+
+**Everything is an int64**: addresses, indexes, counts and words of bits. Arrays are not passed around,
+because Numba then counts references in the innermost loop (50 times slower), and unsigned numbers are not
+used, because Numba makes a float of an unsigned and a signed one. Sums wrap around as in C, which is what
+modular arithmetic wants. The price is that nothing here checks an address: `segpipe.kernels.confusion`, the
+only caller, owns all memory that is named here, and nothing is allocated here, so nothing can fail midway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from segpipe.kernels.jit import compiled
+
+STRIP = 64 * 64 + 1
+"""Pixels; the comparison of 64 pixels with the next ones reads 65, so one more fills the words exactly."""
+
+STRIP_ENDS_BYTES = 8 * (STRIP // 64 + 1)
+STRIP_POSITIONS_BYTES = 4 * (STRIP + 64)
+"""Step 2 may write up to 13 positions too many."""
+
+NOISE_PX = 3
+"""Under this mean length of a run every pixel is counted for itself."""
+
+BYTES, TABLE, SEARCH = 0, 1, 2
+"""How values are looked up: as they are (both sides are bytes), in a table, in sorted keys."""
+
+CELLS, HASHED = 0, 1
+"""Where a cell is tallied: at its own number, or in a hash table (matrices too large for the scratch)."""
+
+U8, U16, U32, I64 = np.uint8, np.uint16, np.uint32, np.int64
+
+
+class Side(NamedTuple):
+    """Truth or pred: where its pixels lie and how they are looked up. All numbers are ints.
+
+    Attributes:
+        address, image_step, step: first pixel; bytes from image to image and from column to column.
+        width: bytes of a pixel, 1, 2, 4 or 8.
+        swapped: 1 if the bytes of a pixel are in the other order than the machine's.
+        method: BYTES, TABLE or SEARCH.
+        low, span: first value and length of the table; the number of keys (2^n - 1) in a search.
+        keys, codes: addresses, int64 and uint16.
+        invalid: the code of a value that is not found.
+        strip: address of STRIP * 8 bytes, where a strip with gaps is packed.
+    """
+
+    address: int
+    image_step: int
+    step: int
+    width: int
+    swapped: int
+    method: int
+    low: int
+    span: int
+    keys: int
+    codes: int
+    invalid: int
+    strip: int
+
+
+class Scratch(NamedTuple):
+    """Memory of one thread; all but `slots` are addresses.
+
+    Attributes:
+        ends: int64 words of bits.
+        positions, cells: uint32 (STRIP + 64,); of the runs of a strip.
+        everywhere: uint32 (STRIP,); 0, 1, 2, ...
+        table: int64 (slots,); pixels in each slot, all 0 between images.
+        cell_of: uint32 (slots,); the cell in a slot of a hash table.
+        touched: uint32 (slots + 1,); the slots that are not 0.
+        slots: how many; 65536 for bytes, S * S for CELLS, a power of two for HASHED.
+    """
+
+    ends: int
+    positions: int
+    cells: int
+    everywhere: int
+    table: int
+    cell_of: int
+    touched: int
+    slots: int
+
+
+class Grid(NamedTuple):
+    """What is walked: images, then `axes` axes of rows, int64 (axis, 3) at `rows`, then columns."""
+
+    images: int
+    rows: int
+    axes: int
+    columns: int
+
+
+class Output(NamedTuple):
+    """Where cells go: int64 (image + 1,), uint32 (room,) and int64 (room,); unsorted within an image.
+
+    `alike` is uint16 (2, 256), for bytes: the first value of each side that has the same code.
+    """
+
+    offsets: int
+    cells: int
+    counts: int
+    room: int
+    alike: int
+
+
+# Instructions that Numba has no words for. -------------------------------------------------------------
+
+
+def _instruction(define: Callable[..., Any]) -> Callable[..., int]:
+    return cast(Callable[..., int], intrinsic(define))
+
+
+def _lanes(dtype: Any, lanes: int) -> Any:
+    return ir.VectorType(ir.IntType(dtype.dtype.bitwidth), lanes)
+
+
+def _pointer(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+@_instruction
+def _load(typing_context: Any, dtype: Any, address: Any) -> Any:
+    """The unsigned number of type `dtype` at `address`, which need not be aligned."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.IntType(dtype.dtype.bitwidth)
+        value = builder.load(_pointer(builder, arguments[1], kind), align=1)
+        return builder.zext(value, ir.IntType(64)) if kind.width < 64 else value
+
+    return types.int64(dtype, types.int64), generate
+
+
+@_instruction
+def _load_swapped(typing_context: Any, dtype: Any, address: Any) -> Any:
+    """As `_load`, of a number whose bytes are in the other order."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.IntType(dtype.dtype.bitwidth)
+        value = builder.load(_pointer(builder, arguments[1], kind), align=1)
+        value = builder.bswap(value) if kind.width > 8 else value
+        return builder.zext(value, ir.IntType(64)) if kind.width < 64 else value
+
+    return types.int64(dtype, types.int64), generate
+
+
+@_instruction
+def _bytes_of(typing_context: Any, dtype: Any) -> Any:
+    """The bytes of a number of type `dtype`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(ir.IntType(64), dtype.dtype.bitwidth // 8)
+
+    return types.int64(dtype), generate
+
+
+@_instruction
+def _store(typing_context: Any, dtype: Any, address: Any, value: Any) -> Any:
+    """Write the low bits of `value` as a number of type `dtype`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.IntType(dtype.dtype.bitwidth)
+        narrow = builder.trunc(arguments[2], kind) if kind.width < 64 else arguments[2]
+        builder.store(narrow, _pointer(builder, arguments[1], kind), align=1)
+        return context.get_dummy_value()
+
+    return types.void(dtype, types.int64, types.int64), generate
+
+
+@_instruction
+def _differ_64(typing_context: Any, dtype: Any, address: Any) -> Any:
+    """Bit j is 1 where pixel j differs from pixel j + 1, 0 <= j < 64; reads 65 pixels."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = _lanes(dtype, 64)
+        width = ir.Constant(ir.IntType(64), dtype.dtype.bitwidth // 8)
+        here, following = (
+            builder.load(_pointer(builder, address, vector), align=1)
+            for address in (arguments[1], builder.add(arguments[1], width))
+        )
+        return builder.bitcast(builder.icmp_unsigned("!=", here, following), ir.IntType(64))
+
+    return types.int64(dtype, types.int64), generate
+
+
+@_instruction
+def _lowest_bit(typing_context: Any, word: Any) -> Any:
+    """The position of the lowest 1 bit; 64 if there is none."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
+
+
+@_instruction
+def _count_bits(typing_context: Any, word: Any) -> Any:
+    """How many bits are 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.int64), generate
+
+
+# Step 1: mark. ------------------------------------------------------------------------------------------
+
+
+@compiled
+def _mark_as(dtype: Any, address: int, pixels: int, ends: int, before: int) -> int:
+    """Set the bits of `ends` where a run of one side ends, and count them; the last pixel ends a run.
+
+    `before` is 0, or -1 to keep what is there.
+    """
+    words = (pixels - 1) >> 6
+    found = 0
+    for word in range(words):
+        bits = _differ_64(dtype, address + 64 * word * _bytes_of(dtype)) | (
+            before & _load(I64, ends + 8 * word)
+        )
+        _store(I64, ends + 8 * word, bits)
+        found += _count_bits(bits)
+    rest = _mark_rest(dtype, address, pixels) | (before & _load(I64, ends + 8 * words))
+    _store(I64, ends + 8 * words, rest)
+    return found + _count_bits(rest)
+
+
+@compiled
+def _mark_rest(dtype: Any, address: int, pixels: int) -> int:
+    """The last word: the ends among the last 1 to 64 pixels."""
+    left = (pixels - 1) & 63
+    start = address + (pixels - 1 - left) * _bytes_of(dtype)
+    bits = 1 << left
+    if pixels > 64 and left:
+        # The 64 pixels before the last one, of which the first were marked already.
+        overlapping = _differ_64(dtype, address + (pixels - 65) * _bytes_of(dtype))
+        return bits | ((overlapping >> (64 - left)) & (bits - 1))
+    for pixel in range(left):
+        here = start + pixel * _bytes_of(dtype)
+        bits |= int(_load(dtype, here) != _load(dtype, here + _bytes_of(dtype))) << pixel
+    return bits
+
+
+@compiled
+def _mark(width: int, address: int, pixels: int, ends: int, before: int) -> int:
+    if width == 1:
+        return _mark_as(U8, address, pixels, ends, before)
+    if width == 2:
+        return _mark_as(U16, address, pixels, ends, before)
+    if width == 4:
+        return _mark_as(U32, address, pixels, ends, before)
+    return _mark_as(I64, address, pixels, ends, before)
+
+
+# Step 2: list. ------------------------------------------------------------------------------------------
+
+
+@compiled
+def _list_ends(ends: int, pixels: int, positions: int) -> None:
+    """Write the positions of the 1 bits, in order.
+
+    How many bits a word has cannot be foreseen, and a wrong guess of the processor costs more than six
+    writes. So six are always written; what is too much is overwritten by the next word.
+    """
+    at = positions
+    for word in range(((pixels - 1) >> 6) + 1):
+        bits = _load(I64, ends + 8 * word)
+        count = _count_bits(bits)
+        for ahead in range(6):
+            _store(U32, at + 4 * ahead, 64 * word + _lowest_bit(bits))
+            bits &= bits - 1
+        if count > 6:
+            for ahead in range(6, 14):
+                _store(U32, at + 4 * ahead, 64 * word + _lowest_bit(bits))
+                bits &= bits - 1
+            for ahead in range(14, count):
+                _store(U32, at + 4 * ahead, 64 * word + _lowest_bit(bits))
+                bits &= bits - 1
+        at += 4 * count
+
+
+# Step 3: name. ------------------------------------------------------------------------------------------
+
+
+@compiled
+def _pair_bytes(truth: int, pred: int, positions: int, runs: int, cells: int) -> None:
+    """Both sides are bytes: the cell is the pair itself, 256 * truth + pred; codes come at the very end."""
+    for run in range(runs):
+        position = _load(U32, positions + 4 * run)
+        _store(U32, cells + 4 * run, (_load(U8, truth + position) << 8) | _load(U8, pred + position))
+
+
+@compiled
+def _code(side: Side, value: int) -> int:
+    """The code of a raw value, read as unsigned."""
+    if side.method == TABLE:
+        place = value - side.low
+        place &= (1 << (8 * side.width)) - 1 if side.width < 8 else -1
+        # One comparison says it: as a signed number, whatever lies behind 2^63 is negative.
+        return _load(U16, side.codes + 2 * place) if 0 <= place < side.span else side.invalid
+    place = 0
+    step = (side.span + 1) >> 1
+    while step:
+        place += step if _load(I64, side.keys + 8 * (place + step - 1)) < value else 0
+        step >>= 1
+    place = min(place, side.span - 1)
+    return _load(U16, side.codes + 2 * place) if _load(I64, side.keys + 8 * place) == value else side.invalid
+
+
+@compiled
+def _name_as(
+    dtype: Any, side: Side, address: int, positions: int, runs: int, cells: int, before: int, factor: int
+) -> None:
+    """Write `factor` times the code of one side, added to what is there if `before` is -1, not 0."""
+    for run in range(runs):
+        here = address + _load(U32, positions + 4 * run) * _bytes_of(dtype)
+        value = _load_swapped(dtype, here) if side.swapped else _load(dtype, here)
+        cell = (before & _load(U32, cells + 4 * run)) + factor * _code(side, value)
+        _store(U32, cells + 4 * run, cell)
+
+
+@compiled
+def _name(side: Side, address: int, positions: int, runs: int, cells: int, before: int, factor: int) -> None:
+    if side.width == 1:
+        _name_as(U8, side, address, positions, runs, cells, before, factor)
+    elif side.width == 2:
+        _name_as(U16, side, address, positions, runs, cells, before, factor)
+    elif side.width == 4:
+        _name_as(U32, side, address, positions, runs, cells, before, factor)
+    else:
+        _name_as(I64, side, address, positions, runs, cells, before, factor)
+
+
+# Step 4: tally. -----------------------------------------------------------------------------------------
+
+
+@compiled
+def _tally(scratch: Scratch, positions: int, runs: int, touched: int) -> int:
+    """Add the runs to the table; returns how many slots are touched now."""
+    last = -1
+    for run in range(runs):
+        slot = _load(U32, scratch.cells + 4 * run)
+        end = _load(U32, positions + 4 * run)
+        pixels = _load(I64, scratch.table + 8 * slot)
+        _store(U32, scratch.touched + 4 * touched, slot)
+        touched += pixels == 0
+        _store(I64, scratch.table + 8 * slot, pixels + end - last)
+        last = end
+    return touched
+
+
+@compiled
+def _tally_hashed(scratch: Scratch, positions: int, runs: int, touched: int) -> int:
+    """As `_tally`; a cell stands in the first slot, from its own on, that is its own or was empty."""
+    last = -1
+    for run in range(runs):
+        cell = _load(U32, scratch.cells + 4 * run)
+        slot = ((cell * 0x9E3779B1) >> 16) & (scratch.slots - 1)
+        pixels = _load(I64, scratch.table + 8 * slot)
+        while pixels and _load(U32, scratch.cell_of + 4 * slot) != cell:
+            slot = (slot + 1) & (scratch.slots - 1)
+            pixels = _load(I64, scratch.table + 8 * slot)
+        if not pixels:
+            _store(U32, scratch.cell_of + 4 * slot, cell)
+            _store(U32, scratch.touched + 4 * touched, slot)
+            touched += 1
+        end = _load(U32, positions + 4 * run)
+        _store(I64, scratch.table + 8 * slot, pixels + end - last)
+        last = end
+    return touched
+
+
+# One strip, one image, all images. ----------------------------------------------------------------------
+
+
+@compiled
+def _pack_as(dtype: Any, address: int, step: int, pixels: int, strip: int) -> None:
+    for pixel in range(pixels):
+        _store(dtype, strip + pixel * _bytes_of(dtype), _load(dtype, address + pixel * step))
+
+
+@compiled
+def _packed(side: Side, address: int, pixels: int) -> int:
+    """The address of a strip without gaps: where it is, or a copy."""
+    if side.step == side.width:
+        return address
+    if side.width == 1:
+        _pack_as(U8, address, side.step, pixels, side.strip)
+    elif side.width == 2:
+        _pack_as(U16, address, side.step, pixels, side.strip)
+    elif side.width == 4:
+        _pack_as(U32, address, side.step, pixels, side.strip)
+    else:
+        _pack_as(I64, address, side.step, pixels, side.strip)
+    return side.strip
+
+
+@compiled
+def _count_strip(
+    truth: Side,
+    truth_at: int,
+    pred: Side,
+    pred_at: int,
+    pixels: int,
+    scratch: Scratch,
+    hashed: int,
+    touched: int,
+) -> int:
+    """Count 1 to STRIP pixels; returns how many slots are touched now."""
+    truth_at = _packed(truth, truth_at, pixels)
+    pred_at = _packed(pred, pred_at, pixels)
+    _mark(truth.width, truth_at, pixels, scratch.ends, 0)
+    runs = _mark(pred.width, pred_at, pixels, scratch.ends, -1)
+    positions = scratch.positions
+    if runs * NOISE_PX > pixels:
+        positions, runs = scratch.everywhere, pixels
+    else:
+        _list_ends(scratch.ends, pixels, positions)
+    if truth.method == BYTES:
+        _pair_bytes(truth_at, pred_at, positions, runs, scratch.cells)
+    else:
+        _name(truth, truth_at, positions, runs, scratch.cells, 0, truth.invalid + 1)
+        _name(pred, pred_at, positions, runs, scratch.cells, -1, 1)
+    if hashed:
+        return _tally_hashed(scratch, positions, runs, touched)
+    return _tally(scratch, positions, runs, touched)
+
+
+@compiled
+def _row_offset(grid: Grid, row: int, side: int) -> int:
+    """Bytes from the first pixel of an image to the first of a row; side is 1 for truth, 2 for pred."""
+    offset = 0
+    for axis in range(grid.axes - 1, -1, -1):
+        length = _load(I64, grid.rows + 24 * axis)
+        offset += (row % length) * _load(I64, grid.rows + 24 * axis + 8 * side)
+        row //= length
+    return offset
+
+
+@compiled
+def _num_rows(grid: Grid) -> int:
+    rows = 1
+    for axis in range(grid.axes):
+        rows *= _load(I64, grid.rows + 24 * axis)
+    return rows
+
+
+@compiled
+def _count_image(
+    image: int, grid: Grid, truth: Side, pred: Side, scratch: Scratch, hashed: int
+) -> tuple[int, int]:
+    """Count one image: how many slots are touched, and 1 if a hash table is too small, else 0."""
+    touched = 0
+    for row in range(_num_rows(grid)):
+        truth_at = truth.address + image * truth.image_step + _row_offset(grid, row, 1)
+        pred_at = pred.address + image * pred.image_step + _row_offset(grid, row, 2)
+        for start in range(0, grid.columns, STRIP):
+            if hashed and 2 * (touched + STRIP) > scratch.slots:
+                return touched, 1
+            touched = _count_strip(
+                truth,
+                truth_at + start * truth.step,
+                pred,
+                pred_at + start * pred.step,
+                min(STRIP, grid.columns - start),
+                scratch,
+                hashed,
+                touched,
+            )
+    return touched, 0
+
+
+@compiled
+def _join_alike(scratch: Scratch, alike: int, touched: int) -> int:
+    """Bytes: move the counts of all pairs with the same codes into one slot."""
+    for index in range(touched):
+        slot = _load(U32, scratch.touched + 4 * index)
+        joined = (_load(U16, alike + 2 * (slot >> 8)) << 8) | _load(U16, alike + 512 + 2 * (slot & 255))
+        if joined != slot:
+            pixels = _load(I64, scratch.table + 8 * joined)
+            if not pixels:
+                _store(U32, scratch.touched + 4 * touched, joined)
+                touched += 1
+            _store(I64, scratch.table + 8 * joined, pixels + _load(I64, scratch.table + 8 * slot))
+            _store(I64, scratch.table + 8 * slot, 0)
+    return touched
+
+
+@compiled
+def _cell(slot: int, truth: Side, pred: Side, scratch: Scratch, hashed: int) -> int:
+    if hashed:
+        return _load(U32, scratch.cell_of + 4 * slot)
+    if truth.method == BYTES:
+        row = _load(U16, truth.codes + 2 * (slot >> 8))
+        return row * (truth.invalid + 1) + _load(U16, pred.codes + 2 * (slot & 255))
+    return slot
+
+
+@compiled
+def _empty(scratch: Scratch, touched: int) -> None:
+    for index in range(touched):
+        _store(I64, scratch.table + 8 * _load(U32, scratch.touched + 4 * index), 0)
+
+
+@compiled
+def count_images(
+    first: int, grid: Grid, truth: Side, pred: Side, scratch: Scratch, hashed: int, output: Output
+) -> tuple[int, int, int]:
+    """Count the images from `first` on; the scratch is clean before and after.
+
+    Returns:
+        How many images are done in all; and if that is not all of them, the room that the output needs at
+        least for the next one (0 if that is enough), and whether a larger hash table is needed (0 or 1).
+    """
+    for image in range(first, grid.images):
+        touched, too_small = _count_image(image, grid, truth, pred, scratch, hashed)
+        written = _load(I64, output.offsets + 8 * image)
+        if too_small or written + touched > output.room:
+            _empty(scratch, touched)
+            return image, written + touched, too_small
+        if truth.method == BYTES:
+            touched = _join_alike(scratch, output.alike, touched)
+        for index in range(touched):
+            slot = _load(U32, scratch.touched + 4 * index)
+            pixels = _load(I64, scratch.table + 8 * slot)
+            if pixels:
+                _store(U32, output.cells + 4 * written, _cell(slot, truth, pred, scratch, hashed))
+                _store(I64, output.counts + 8 * written, pixels)
+                written += 1
+            _store(I64, scratch.table + 8 * slot, 0)
+        _store(I64, output.offsets + 8 * (image + 1), written)
+    return grid.images, 0, 0

@@ -1,0 +1,95 @@
+"""Compile with Numba, and choose a folder in which the machine code may be kept between processes.
+
+Numba's own choice fails on a read-only root, and its cache files are pickles: whoever may write them runs
+code as us. So one helper chooses the folder, and takes none that another user could write or replace.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Compile `function` at its first call: without the GIL, bounds checks or fast mathematics.
+
+    Fast mathematics would make results a property of the CPU. The module that uses this decorator imports
+    Numba; everybody else imports that module only when counting begins.
+    """
+    import numba
+
+    with _numba_cache(cache_folder()) as cached:
+        jit = numba.njit(nogil=True, cache=cached, boundscheck=False, error_model="numpy")
+        return cast(Function, jit(function))
+
+
+@cache
+def cache_folder() -> Path | None:
+    """The first folder that can be written and that nobody else can write, or None: then nothing is kept.
+
+    In this order: NUMBA_CACHE_DIR, the user's cache (XDG_CACHE_HOME or ~/.cache), a folder of our own among
+    the temporary files.
+    """
+    for folder in _candidates():
+        if _usable(folder):
+            return folder
+    return None
+
+
+@contextmanager
+def _numba_cache(folder: Path | None) -> Iterator[bool]:
+    """Point Numba at the folder while one function is declared: the setting is shared by all packages."""
+    import numba
+
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder or before)
+    try:
+        yield folder is not None
+    finally:
+        config.CACHE_DIR = before
+
+
+def _candidates() -> Iterator[Path]:
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        yield Path(chosen)
+    if users := os.environ.get("XDG_CACHE_HOME"):
+        yield Path(users) / "segpipe" / "numba"
+    home = os.path.expanduser("~")
+    if os.path.isabs(home):
+        yield Path(home) / ".cache" / "segpipe" / "numba"
+    yield Path(tempfile.gettempdir()) / f"segpipe-numba-{os.geteuid()}"
+
+
+def _usable(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        resolved = folder.resolve(strict=True)
+        if not _private(resolved):
+            return False
+        with tempfile.TemporaryFile(dir=resolved):
+            return True
+    except OSError:
+        return False
+
+
+def _private(folder: Path) -> bool:
+    """Whether no other user could write `folder`, or put another one in its place (root may do anything)."""
+    mine = os.geteuid()
+    own = folder.stat()
+    if not stat.S_ISDIR(own.st_mode) or own.st_uid != mine or own.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return False
+    return all(_holds_safely(parent.stat(), mine) for parent in folder.parents)
+
+
+def _holds_safely(parent: os.stat_result, mine: int) -> bool:
+    shared = parent.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not parent.st_mode & stat.S_ISVTX
+    return parent.st_uid in (0, mine) and not shared
