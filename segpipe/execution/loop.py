@@ -17,7 +17,11 @@ TASKS_AHEAD = 2
 
 
 def run_tasks(
-    pool: Pool, run: Path, tasks: Iterable[Task], bucket_sizes: Callable[[int], int], on_done: Callable[[Counted], None]
+    pool: Pool,
+    run: Path,
+    tasks: Iterable[Task],
+    images_of: Callable[[int], Sequence[str]],
+    on_done: Callable[[Counted], None],
 ) -> None:
     """Count all tasks of a run on a pool.
 
@@ -28,7 +32,7 @@ def run_tasks(
         pool: where tasks run.
         run: the run's folder, seen by all workers under this path.
         tasks: parts of buckets; consumed as the cluster can take them.
-        bucket_sizes: images of a bucket, asked for only when a task has to be cut.
+        images_of: the ids of a bucket's images, asked for only when a task has to be cut.
         on_done: called in this thread for every part of a bucket that has ended.
 
     Raises:
@@ -54,9 +58,9 @@ def run_tasks(
                 if not pool.killed(error):
                     error.add_note(f"while counting buckets {sorted({part.bucket for part in task})}")
                     raise
-                smaller = halves(task, bucket_sizes)
+                smaller = halves(task, images_of)
                 cut += smaller
-                results = [] if smaller else [_quarantined(task[0])]
+                results = [] if smaller else [_quarantined(task[0], images_of)]
             for counted in results:
                 on_done(counted)
 
@@ -70,28 +74,29 @@ def _next_tasks(upcoming: Iterator[Task], cut: list[Task], free: int) -> Iterato
         yield task
 
 
-def halves(task: Sequence[BucketPart], bucket_sizes: Callable[[int], int]) -> list[Task]:
+def halves(task: Sequence[BucketPart], images_of: Callable[[int], Sequence[str]]) -> list[Task]:
     """The two halves of a task: of its buckets, then of the images of one bucket; none of a single image.
 
-    >>> halves([BucketPart(7)], lambda bucket: 3)
+    >>> halves([BucketPart(7)], lambda bucket: ["a", "b", "c"])
     [(BucketPart(bucket=7, first=0, last=1),), (BucketPart(bucket=7, first=1, last=3),)]
-    >>> halves([BucketPart(7, 1, 2)], lambda bucket: 3)
+    >>> halves([BucketPart(7, 1, 2)], lambda bucket: ["a", "b", "c"])
     []
     """
     if len(task) > 1:
         middle = len(task) // 2
         return [tuple(task[:middle]), tuple(task[middle:])]
     (part,) = task
-    last = bucket_sizes(part.bucket) if part.last is None else part.last
+    last = len(images_of(part.bucket)) if part.last is None else part.last
     middle = (part.first + last) // 2
     if middle == part.first:
         return []
     return [(BucketPart(part.bucket, part.first, middle),), (BucketPart(part.bucket, middle, last),)]
 
 
-def _quarantined(part: BucketPart) -> Counted:
+def _quarantined(part: BucketPart, images_of: Callable[[int], Sequence[str]]) -> Counted:
     problem = Problem(
         kind="worker killed",
+        image=images_of(part.bucket)[part.first],
         found="counting this image killed its worker twice",
         expected="a worker that survives it",
         advice="look at the image's chunks, and at the memory of the workers",
