@@ -1,0 +1,401 @@
+"""The results dataset: counts of every image, their sum, and the scores, in one Zarr store for xarray.
+
+Everything is cut at fixed boundaries, so that the bytes are a function of the counts alone: not of how many
+images were appended at a time, nor of who counted them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import zarr
+from numpy.typing import ArrayLike, NDArray
+from zarr.codecs import ZstdCodec
+from zarr.errors import ZarrUserWarning
+
+from segpipe.classes import ClassList
+from segpipe.counts.columns import COLUMN_DTYPES, ColumnKind, clean_text, plain_column, stored_names
+from segpipe.errors import InputError, Problem
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.areas import COUNT_NAMES, ClassAreas, image_counts
+from segpipe.metrics.base import METRICS
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import Aggregate, Scores
+from segpipe.metrics.scoring import score_images
+
+SCHEMA = 1
+IMAGES_PER_CHUNK = 16_384
+CELLS_PER_CHUNK = 262_144
+CODES_PER_CHUNK = 512
+IMAGES_PER_BLOCK = 1_024
+"""How many images are read and scored at a time: memory is this times the number of classes."""
+
+NO_CLASS_NAMES = {"truth": ("(ignored)", "(invalid)"), "pred": ("(void)", "(invalid)")}
+"""How the two codes that are no class are called, next to the class names."""
+
+IMAGE_SCORES = {"pixel_accuracy": "pixel_accuracy", "mean_iou": "mean_iou"}
+"""The scores of an image by itself that are stored."""
+
+
+class Block(NamedTuple):
+    """Some images of the results, in their order.
+
+    Attributes:
+        ids: (image,).
+        cells: their extended confusion matrices.
+        columns: metadata column -> values (image,).
+    """
+
+    ids: list[str]
+    cells: ConfusionCells
+    columns: dict[str, NDArray[Any]]
+
+
+class ResultsWriter:
+    """Writes the counts of images, some at a time, in their final order.
+
+    Args:
+        path: the folder of the store; it must not exist.
+        classes: the K classes.
+        columns: metadata column -> kind (`segpipe.counts.columns.column_kind`).
+
+    Use it as a context manager, or call `close`; without that the store is not complete.
+    """
+
+    def __init__(
+        self, path: str | Path, classes: ClassList, columns: Mapping[str, ColumnKind] | None = None
+    ) -> None:
+        self._path, self._classes = str(path), classes
+        self._kinds = dict(columns or {})
+        self._names = stored_names(self._kinds, _reserved())
+        self._group = zarr.create_group(self._path, zarr_format=3, attributes=self._attributes())
+        self._total = np.zeros((len(classes) + 2) ** 2, np.int64)
+        self._cells = 0
+        self._growing = self._create_growing()
+        self._growing["cell_offset"].append(np.zeros(1, np.int64))
+
+    def __enter__(self) -> ResultsWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+    def append(
+        self, ids: Sequence[str], cells: ConfusionCells, columns: Mapping[str, ArrayLike] | None = None
+    ) -> None:
+        """Add images after those that are there.
+
+        Args:
+            ids: (image,).
+            cells: their matrices.
+            columns: every column of the constructor, (image,).
+        """
+        self._check(ids, cells, columns or {})
+        rows: dict[str, NDArray[Any]] = {"image": _texts(ids)}
+        for name, kind in self._kinds.items():
+            rows[self._names[name]] = plain_column(name, (columns or {})[name], kind)
+        rows |= {f"image_{name}": counts for name, counts in image_counts(cells).items()}
+        rows["cell_offset"] = cells.offsets[1:] - cells.offsets[0] + self._cells
+        rows |= {"cell_truth": cells.truth_codes, "cell_pred": cells.pred_codes, "cell_pixels": cells.counts}
+        for name, values in rows.items():
+            self._growing[name].append(values)
+        self._cells += len(cells.counts)
+        np.add.at(self._total, cells.cells, cells.counts)
+
+    def close(self) -> None:
+        """Write what is left, the sum over the images, and the metadata."""
+        for growing in self._growing.values():
+            growing.finish()
+        codes = len(self._classes) + 2
+        # uint16 would do for codes, but class ids travel as int64 everywhere else.
+        _store(self._group, "confusion", self._total.reshape(codes, codes), ("truth", "pred"), _CONFUSION)
+        for side, extra in NO_CLASS_NAMES.items():
+            _store(self._group, side, _texts([*self._classes.names, *extra]), (side,), _NAMES[side])
+        _store(self._group, "class_name", _texts(self._classes.names), ("class_name",), _NAMES["class_name"])
+        _store(self._group, "class_id", np.arange(codes - 2), ("class_name",), _NAMES["class_id"])
+        _consolidate(self._path)
+
+    def _check(self, ids: Sequence[str], cells: ConfusionCells, columns: Mapping[str, ArrayLike]) -> None:
+        lengths = {len(ids), len(cells), *(len(np.asarray(values)) for values in columns.values())}
+        if len(lengths) > 1 or set(columns) != set(self._kinds) or cells.num_classes != len(self._classes):
+            message = (
+                f"append: {len(ids)} ids, {len(cells)} matrices of {cells.num_classes} classes and the columns "
+                f"{sorted(columns)}; expected one length, {len(self._classes)} classes, {sorted(self._kinds)}"
+            )
+            raise ValueError(message)
+
+    def _attributes(self) -> dict[str, Any]:
+        return {
+            "title": "segpipe results",
+            "segpipe_schema": SCHEMA,
+            # xarray makes coordinates of the names that it finds here.
+            "coordinates": " ".join(["class_id", *self._names.values()]),
+            "class_colors": [None if color is None else list(color) for color in self._classes.colors],
+            "metadata_columns": [[name, self._names[name], kind] for name, kind in self._kinds.items()],
+        }
+
+    def _create_growing(self) -> dict[str, _Growing]:
+        growing = {"image": _Growing(self._group, "image", np.dtype(object), "image", _NAMES["image"])}
+        for name, kind in self._kinds.items():
+            attributes = {"long_name": clean_text(name)}
+            stored = self._names[name]
+            growing[stored] = _Growing(self._group, stored, COLUMN_DTYPES[kind], "image", attributes)
+        for name, meaning in COUNT_NAMES.items():
+            attributes = {"long_name": meaning, "units": "pixel"}
+            growing[f"image_{name}"] = _Growing(self._group, f"image_{name}", _INT, "image", attributes)
+        for name, (dtype, dim, meaning) in _CELLS.items():
+            growing[name] = _Growing(self._group, name, dtype, dim, {"long_name": meaning})
+        return growing
+
+
+_INT = np.dtype(np.int64)
+_CODE = np.dtype(np.uint16)
+_CELLS = {
+    "cell_offset": (_INT, "image_edge", "cells of image i are cell_offset[i] to cell_offset[i + 1]"),
+    "cell_truth": (_CODE, "cell", "truth code of the cell: class id, K ignored, K + 1 invalid"),
+    "cell_pred": (_CODE, "cell", "pred code of the cell: class id, K void, K + 1 invalid"),
+    "cell_pixels": (_INT, "cell", "pixels of the cell"),
+}
+_CONFUSION = {"long_name": "pixels of each pair of truth and prediction, over all images", "units": "pixel"}
+_NAMES = {
+    "image": {"long_name": "image id"},
+    "class_name": {"long_name": "class"},
+    "class_id": {"long_name": "class id"},
+    "truth": {"long_name": "class in truth"},
+    "pred": {"long_name": "predicted class"},
+}
+_AREAS = {
+    "truth_pixels": ("truth", "pixels of the class in truth that count"),
+    "pred_pixels": ("pred", "pixels of valid truth predicted as the class"),
+    "hit_pixels": ("hit", "pixels of the class predicted as the class"),
+}
+
+
+def _reserved() -> set[str]:
+    """Every name that results or tables give to a figure of their own."""
+    images = {f"image_{name}" for name in [*COUNT_NAMES, *IMAGE_SCORES]}
+    metrics = set(METRICS) | {f"mean_{name}" for name in METRICS}
+    averaged = {f"{name}{end}" for name in metrics for end in ("_per_image", "_per_image_class")}
+    fixed = {
+        *COUNT_NAMES,
+        *IMAGE_SCORES,
+        *_CELLS,
+        *_AREAS,
+        *_NAMES,
+        "confusion",
+        "cell",
+        "image_edge",
+        "images",
+    }
+    return images | metrics | averaged | fixed
+
+
+class _Growing:
+    """A 1-D array that grows by whole chunks, so that its chunks do not show how it was appended to."""
+
+    def __init__(
+        self, group: zarr.Group, name: str, dtype: np.dtype[Any], dim: str, attributes: Mapping[str, Any]
+    ) -> None:
+        self._chunk = IMAGES_PER_CHUNK if dim.startswith("image") else CELLS_PER_CHUNK
+        self._array = _create(group, name, (0,), (self._chunk,), dtype, (dim,), attributes)
+        self._dtype = dtype
+        self._waiting: list[NDArray[Any]] = []
+        self._held = 0
+
+    def append(self, values: NDArray[Any]) -> None:
+        self._waiting.append(values.astype(self._dtype))
+        self._held += len(values)
+        if self._held >= self._chunk:
+            self._write(self._held - self._held % self._chunk)
+
+    def finish(self) -> None:
+        self._write(self._held)
+
+    def _write(self, number: int) -> None:
+        if not number:
+            return
+        values = np.concatenate(self._waiting)
+        start = self._array.shape[0]
+        self._array.resize((start + number,))
+        self._array[start:] = values[:number]
+        self._waiting, self._held = [values[number:]], len(values) - number
+
+
+def _create(
+    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any],
+    dims: tuple[str, ...], attributes: Mapping[str, Any],
+) -> Any:  # fmt: skip
+    """An array whose every chunk is written and carries a checksum."""
+    return group.create_array(
+        name, shape=shape, chunks=chunks, dtype=str if dtype == object else dtype, dimension_names=dims,
+        compressors=[ZstdCodec(level=3, checksum=True)], attributes=dict(attributes),
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
+
+
+def _store(
+    group: zarr.Group, name: str, values: NDArray[Any], dims: tuple[str, ...], attributes: Mapping[str, Any]
+) -> None:
+    chunks = tuple(max(1, min(size, CODES_PER_CHUNK)) for size in values.shape)
+    _create(group, name, values.shape, chunks, values.dtype, dims, attributes)[...] = values
+
+
+def _texts(values: Sequence[str]) -> NDArray[Any]:
+    texts = np.empty(len(values), object)
+    texts[:] = [clean_text(value) for value in values]
+    return texts
+
+
+def _consolidate(path: str) -> None:
+    """Put all metadata into one document: xarray then opens the store with one read and no warning."""
+    with warnings.catch_warnings():
+        # zarr-python says that this is not in the specification yet; readers that do not know it pass it over.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(path)
+
+
+class ResultsReader:
+    """Reads a results dataset, some images at a time.
+
+    Attributes:
+        path: the folder of the store.
+        classes: the K classes.
+        columns: metadata column -> kind.
+        names: metadata column -> the name of its array.
+
+    Raises:
+        InputError: there is no results dataset, or it cannot be decoded.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        try:
+            self._group = zarr.open_group(self.path, mode="r")
+            attributes = self._group.attrs.asdict()
+            stored = cast(list[tuple[str, str, ColumnKind]], attributes["metadata_columns"])
+            colors = tuple(color and tuple(color) for color in cast(Any, attributes["class_colors"]))
+        except (OSError, ValueError, KeyError, zarr.errors.BaseZarrError) as error:
+            raise InputError(self._damage("", error)) from error
+        self.columns: dict[str, ColumnKind] = {name: kind for name, _, kind in stored}
+        self.names: dict[str, str] = {name: array for name, array, _ in stored}
+        self.classes = ClassList(tuple(map(str, self.read("class_name"))), colors)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return int(cast("zarr.Array[Any]", self._group["image"]).shape[0])
+
+    @property
+    def rules(self) -> ScoringRules:
+        """The rules under which the stored scores were made."""
+        return ScoringRules(**cast(Any, self._group.attrs["rules"]))
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Part of one array along its first dimension; texts come as an object array."""
+        try:
+            values = np.asarray(cast("zarr.Array[Any]", self._group[name])[start:stop])
+        except Exception as error:
+            # Codecs raise what they like; whatever it is, the file is not what was written.
+            raise InputError(self._damage(name, error)) from error
+        return values if values.dtype.kind in "iufb" else values.astype(object)
+
+    def total(self) -> NDArray[np.int64]:
+        """The sum over all images, int64 (S, S)."""
+        return self.read("confusion")
+
+    def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
+        """Image ids, in order."""
+        return self.read("image", start, stop).tolist()
+
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """A metadata column by its own name."""
+        return self.read(self.names[name], start, stop)
+
+    def blocks(self, images: int = IMAGES_PER_BLOCK) -> Iterator[Block]:
+        """All images, at most `images` at a time."""
+        for start in range(0, len(self), images):
+            stop = min(start + images, len(self))
+            columns = {name: self.column(name, start, stop) for name in self.columns}
+            yield Block(self.ids(start, stop), self.cells(start, stop), columns)
+
+    def cells(self, start: int, stop: int) -> ConfusionCells:
+        """The matrices of the images start to stop."""
+        offsets = self.read("cell_offset", start, stop + 1)
+        first, last = int(offsets[0]), int(offsets[-1])
+        codes = len(self.classes) + 2
+        truth = self.read("cell_truth", first, last).astype(np.int64)
+        cells = (truth * codes + self.read("cell_pred", first, last)).astype(np.uint32)
+        return ConfusionCells(codes - 2, offsets - first, cells, self.read("cell_pixels", first, last))
+
+    def _damage(self, array: str, error: Exception) -> Problem:
+        return Problem(
+            kind="results",
+            found=f"{type(error).__name__}: {error}",
+            expected="a results dataset written by segpipe",
+            store=self.path,
+            array=array,
+            advice="evaluate again; what was counted is kept, so this is quick",
+        )
+
+
+def write_scores(path: str | Path, scores: Scores) -> None:
+    """Add scores to a results dataset that holds counts: per image, per class, and aggregates."""
+    reader = ResultsReader(path)
+    group = zarr.open_group(str(path), mode="r+")
+    group.attrs["rules"] = cast(Any, scores.rules.document())
+    _write_image_scores(group, reader, scores)
+    for name, (side, meaning) in _AREAS.items():
+        attributes = {"long_name": meaning, "units": "pixel"}
+        _store(group, name, getattr(scores.areas, side), ("class_name",), attributes)
+    for name, values in scores.per_class.items():
+        one = METRICS[name]
+        attributes = _score_attributes(one.title, one.formula, one.best, one.minimum, one.maximum)
+        _store(group, name, values, ("class_name",), attributes)
+    for name, aggregate in scores.aggregates.items():
+        _store(group, name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
+    _consolidate(str(path))
+
+
+def _write_image_scores(group: zarr.Group, reader: ResultsReader, scores: Scores) -> None:
+    growing = {}
+    for name in IMAGE_SCORES:
+        like = scores.aggregates[name]
+        attributes = _score_attributes(
+            f"{like.title} of the image", like.formula, like.best, like.minimum, like.maximum
+        )
+        growing[name] = _Growing(group, f"image_{name}", np.dtype(np.float64), "image", attributes)
+    for block in reader.blocks():
+        areas = ClassAreas.from_cells(block.cells, invalid_pred=scores.rules.invalid_pred)
+        images = score_images(areas, scores.classes, scores.rules)
+        for name, values in images.per_image.items():
+            if name in growing:
+                growing[name].append(values)
+    for one in growing.values():
+        one.finish()
+
+
+def _score_attributes(
+    title: str, formula: str, best: float, minimum: float, maximum: float
+) -> dict[str, Any]:
+    direction = "higher is better" if best > minimum else "lower is better"
+    return {
+        "long_name": title, "units": "1", "formula": formula, "direction": direction,
+        "best": best, "valid_min": minimum, "valid_max": maximum,
+    }  # fmt: skip
+
+
+def _aggregate_attributes(one: Aggregate) -> dict[str, Any]:
+    return {
+        **_score_attributes(one.title, one.formula, one.best, one.minimum, one.maximum),
+        "averaging": one.averaging,
+        "rule": one.rule,
+        "classes_used": list(one.classes_used),
+        "classes_dropped": dict(one.classes_dropped),
+        "flagged": dict(one.flagged),
+        "images_used": one.images_used,
+        "images_dropped": one.images_dropped,
+    }
