@@ -112,7 +112,6 @@ class ResultsWriter:
         for growing in self._growing.values():
             growing.finish()
         codes = len(self._classes) + 2
-        # uint16 would do for codes, but class ids travel as int64 everywhere else.
         _store(self._group, "confusion", self._total.reshape(codes, codes), ("truth", "pred"), _CONFUSION)
         for side, extra in NO_CLASS_NAMES.items():
             _store(self._group, side, _texts([*self._classes.names, *extra]), (side,), _NAMES[side])
@@ -124,7 +123,7 @@ class ResultsWriter:
         lengths = {len(ids), len(cells), *(len(np.asarray(values)) for values in columns.values())}
         if len(lengths) > 1 or set(columns) != set(self._kinds) or cells.num_classes != len(self._classes):
             message = (
-                f"append: {len(ids)} ids, {len(cells)} matrices of {cells.num_classes} classes and the columns "
+                f"append: {len(ids)} ids, {len(cells)} matrices of {cells.num_classes} classes, columns "
                 f"{sorted(columns)}; expected one length, {len(self._classes)} classes, {sorted(self._kinds)}"
             )
             raise ValueError(message)
@@ -148,14 +147,14 @@ class ResultsWriter:
         for name, meaning in COUNT_NAMES.items():
             attributes = {"long_name": meaning, "units": "pixel"}
             growing[f"image_{name}"] = _Growing(self._group, f"image_{name}", _INT, "image", attributes)
-        for name, (dtype, dim, meaning) in _CELLS.items():
-            growing[name] = _Growing(self._group, name, dtype, dim, {"long_name": meaning})
+        for name, (code, dim, meaning) in _CELLS.items():
+            growing[name] = _Growing(self._group, name, code, dim, {"long_name": meaning})
         return growing
 
 
 _INT = np.dtype(np.int64)
 _CODE = np.dtype(np.uint16)
-_CELLS = {
+_CELLS: dict[str, tuple[np.dtype[Any], str, str]] = {
     "cell_offset": (_INT, "image_edge", "cells of image i are cell_offset[i] to cell_offset[i + 1]"),
     "cell_truth": (_CODE, "cell", "truth code of the cell: class id, K ignored, K + 1 invalid"),
     "cell_pred": (_CODE, "cell", "pred code of the cell: class id, K void, K + 1 invalid"),
@@ -232,7 +231,7 @@ def _create(
 ) -> Any:  # fmt: skip
     """An array whose every chunk is written and carries a checksum."""
     return group.create_array(
-        name, shape=shape, chunks=chunks, dtype=str if dtype == object else dtype, dimension_names=dims,
+        name, shape=shape, chunks=chunks, dtype=str if dtype.hasobject else dtype, dimension_names=dims,
         compressors=[ZstdCodec(level=3, checksum=True)], attributes=dict(attributes),
         config={"write_empty_chunks": True},
     )  # fmt: skip
@@ -254,7 +253,7 @@ def _texts(values: Sequence[str]) -> NDArray[Any]:
 def _consolidate(path: str) -> None:
     """Put all metadata into one document: xarray then opens the store with one read and no warning."""
     with warnings.catch_warnings():
-        # zarr-python says that this is not in the specification yet; readers that do not know it pass it over.
+        # It is not in the specification of Zarr 3 yet; a reader that does not know it passes it over.
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(path)
 
@@ -309,7 +308,7 @@ class ResultsReader:
 
     def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
         """Image ids, in order."""
-        return self.read("image", start, stop).tolist()
+        return list(map(str, self.read("image", start, stop)))
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """A metadata column by its own name."""

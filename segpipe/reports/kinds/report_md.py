@@ -1,0 +1,127 @@
+"""report.md: the run for people, headline first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from segpipe.metrics.scores import Scores
+from segpipe.reports import tables
+from segpipe.reports.base import REPORTS, ReportInput
+from segpipe.reports.summary import RunSummary
+from segpipe.reports.tables import Table
+from segpipe.reports.text import fenced, markdown_code, markdown_text
+
+HEAD, HEAD_END = "<!-- differs between runs -->", "<!-- same for the same counts -->"
+"""Between these marks stand times, hosts and paths; all other bytes are a function of the counts."""
+
+
+@REPORTS.register("report.md")
+def write(given: ReportInput, path: Path) -> None:
+    """Write the report; ids, names and metadata are escaped."""
+    path.write_text("\n\n".join(_sections(given)) + "\n", encoding="utf-8")
+
+
+def same_for_same_counts(report: str) -> str:
+    """The report without what differs between runs of the same counts.
+
+    >>> same_for_same_counts(f"a{HEAD}b{HEAD_END}c")
+    'ac'
+    """
+    return re.sub(f"{re.escape(HEAD)}.*?{re.escape(HEAD_END)}", "", report, flags=re.DOTALL)
+
+
+def _sections(given: ReportInput) -> Iterator[str]:
+    scores, summary = given.scores, given.summary
+    yield f"# {markdown_code(summary.suite)}: {markdown_code(summary.model)}"
+    yield f"{HEAD}\nRun {markdown_code(summary.run)}\n{HEAD_END}"
+    yield f"**{markdown_text(tables.headline(scores))}**"
+    yield f"{markdown_text(tables.coverage_line(summary))}. {_ALIGNMENT[summary.alignment]}"
+    yield from _warnings(given)
+    for table in _score_tables(given):
+        yield markdown_table(table)
+    yield "## Rules\n\n" + _bullets([*scores.rules.in_words(), *summary.rules])
+    yield f"{HEAD}\n" + "\n\n".join(_provenance(summary)) + f"\n{HEAD_END}"
+
+
+def _score_tables(given: ReportInput) -> Iterator[Table]:
+    yield tables.aggregates_table(given.scores)
+    yield from _if_any(tables.notes_table(given.scores))
+    yield tables.per_class_table(given.scores)
+    yield from _if_any(tables.worst_images_table(given.results))
+    yield from _if_any(tables.confusions_table(given.results))
+    yield tables.counts_table(given.scores)
+
+
+def _if_any(table: Table) -> list[Table]:
+    return [table] if table.rows else []
+
+
+_ALIGNMENT = {
+    "id": "Images are matched by id.",
+    "index": "Images are matched by index: neither side has ids, so order alone pairs them.",
+}
+
+
+def _warnings(given: ReportInput) -> Iterator[str]:
+    warnings = [*given.summary.warnings, *_own_warnings(given.scores)]
+    if given.problems:
+        warnings.append(
+            f"{len(given.problems)} problems were found in the data; problems.parquet lists them."
+        )
+    if warnings:
+        yield "## Warnings\n\n" + _bullets(warnings)
+
+
+def _own_warnings(scores: Scores) -> list[str]:
+    names = list(scores.headline.flagged)
+    if not names:
+        return []
+    return [f"Predicted, but nowhere in truth, so each scores 0 in the mean IoU: {', '.join(names)}."]
+
+
+def _bullets(sentences: list[str]) -> str:
+    return "\n".join(f"- {markdown_text(sentence)}" for sentence in sentences)
+
+
+def markdown_table(table: Table) -> str:
+    """A table in Markdown under its title; cells that hold names from outside are code spans.
+
+    >>> from segpipe.reports.tables import Column
+    >>> table = Table("T", (Column("image", number=False, untrusted=True), Column("px")), [("a|b", "1")])
+    >>> print(markdown_table(table))
+    ## T
+    <BLANKLINE>
+    | image | px |
+    |---|---:|
+    | `a\\|b` | 1 |
+    """
+    head = [
+        "| " + " | ".join(column.name for column in table.columns) + " |",
+        "|" + "|".join("---:" if column.number else "---" for column in table.columns) + "|",
+    ]
+    rows = [
+        "| "
+        + " | ".join(
+            markdown_code(cell) if column.untrusted else cell
+            for column, cell in zip(table.columns, row, strict=True)
+        )
+        + " |"
+        for row in table.rows
+    ]
+    return f"## {table.title}\n\n" + "\n".join(head + rows)
+
+
+def _provenance(summary: RunSummary) -> Iterator[str]:
+    yield "## Provenance"
+    facts = {**summary.provenance, **{f"{name} version": text for name, text in summary.versions.items()}}
+    plain: Mapping[str, str] = {
+        key: str(value) for key, value in facts.items() if isinstance(value, str | int | float)
+    }
+    times = {f"{stage}, seconds": f"{seconds:.2f}" for stage, seconds in summary.timings.items()}
+    lines = [f"- {markdown_text(key)}: {markdown_code(value)}" for key, value in {**plain, **times}.items()]
+    if lines:
+        yield "\n".join(lines)
+    if summary.config:
+        yield fenced(summary.config, "yaml")

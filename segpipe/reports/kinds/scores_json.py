@@ -1,0 +1,46 @@
+"""scores.json: every score with what it averages, for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from segpipe.metrics.scores import Aggregate, Scores
+from segpipe.reports.base import REPORTS, ReportInput
+from segpipe.reports.summary import RunSummary, Tally
+from segpipe.reports.text import write_json
+
+SCHEMA = 1
+
+
+@REPORTS.register("scores.json")
+def write(given: ReportInput, path: Path) -> None:
+    """Write the document; times, hosts, paths and versions are not in it."""
+    write_json(path, scores_document(given.scores, given.summary))
+
+
+def scores_document(scores: Scores, summary: RunSummary) -> dict[str, Any]:
+    """The document as plain data; NaN where there is nothing to score (null in the file)."""
+    return {
+        "schema": SCHEMA,
+        "suite": summary.suite,
+        "model": summary.model,
+        "alignment": summary.alignment,
+        "coverage": summary.coverage,
+        "images": _tally(summary.images),
+        "pixels": _tally(summary.pixels),
+        "counts": dict(scores.counts),
+        "rules": scores.rules.document(),
+        "headline": scores.headline.name,
+        "aggregates": {name: _aggregate(one) for name, one in scores.aggregates.items()},
+        "classes": scores.class_rows(),
+    }
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    return {**asdict(tally), "coverage": tally.coverage}
+
+
+def _aggregate(one: Aggregate) -> dict[str, Any]:
+    return {key: value for key, value in asdict(one).items() if key != "name"}

@@ -1,0 +1,185 @@
+"""The tables of a report as plain rows: the terminal renders them, and so does Markdown.
+
+Cells are one printable line each, and are not escaped: who renders them escapes for the place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
+from segpipe.metrics.scores import Scores
+from segpipe.reports.summary import RunSummary, Tally
+from segpipe.reports.text import printable, score_text, share_text
+
+Rows = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading; numbers stand to the right; `untrusted` cells hold names or ids from outside."""
+
+    name: str
+    number: bool = True
+    untrusted: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, columns, and rows of printable text."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Rows
+
+
+_NAME = Column("class", number=False, untrusted=True)
+
+
+def headline(scores: Scores) -> str:
+    """The main figure and what it is an average of, in one sentence.
+
+    >>> from segpipe.classes import ClassList
+    >>> from segpipe.metrics.rules import ScoringRules
+    >>> from segpipe.metrics.scoring import score_matrix
+    >>> matrix = [[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    >>> headline(score_matrix(matrix, ClassList.numbered(2), ScoringRules()))
+    'Mean IoU 0.7750: mean over 2 of 2 classes, of counts summed over all images (pooled)'
+    """
+    one = scores.headline
+    images = "all images" if scores.images is None else f"{scores.images:,} images"
+    return (
+        f"{one.title} {score_text(one.value)}: mean over {one.basis}, of counts summed over {images} (pooled)"
+    )
+
+
+def coverage_line(summary: RunSummary) -> str:
+    """Coverage, and planned, counted, skipped and quarantined images and pixels, in one line."""
+    parts = [
+        f"{_tally(tally)} {name}" for name, tally in (("images", summary.images), ("pixels", summary.pixels))
+    ]
+    return f"Coverage {share_text(summary.coverage)}: {'; '.join(parts)}"
+
+
+def _tally(tally: Tally) -> str:
+    return (
+        f"{tally.counted:,} counted of {tally.planned:,} planned, {tally.skipped:,} skipped, "
+        f"{tally.quarantined:,} quarantined"
+    )
+
+
+def counts_table(scores: Scores) -> Table:
+    """Pixels by what the rules made of them."""
+    pixels = scores.counts["pixels"]
+    rows: Rows = [
+        (name.replace("_", " "), f"{number:,}", share_text(number / pixels if pixels else float("nan")))
+        for name, number in scores.counts.items()
+    ]
+    return Table("Pixels", (_words("pixels"), Column("number"), Column("share")), rows)
+
+
+def aggregates_table(scores: Scores) -> Table:
+    """Every aggregate with its value, what it averages, and how many classes and images it stands on."""
+    rows: Rows = [
+        (one.name, score_text(one.value), one.averaging, one.basis, one.rule)
+        for one in scores.aggregates.values()
+    ]
+    texts = ("averaging", "stands on", "what it is")
+    columns = (
+        _words("score"),
+        Column("value"),
+        *(Column(name, number=False) for name in texts),
+    )
+    return Table("Scores", columns, rows)
+
+
+def notes_table(scores: Scores) -> Table:
+    """Classes that a mean leaves out, or keeps although there is something to know, and why."""
+    means: dict[tuple[str, str, str], list[str]] = {}
+    for one in scores.aggregates.values():
+        for word, classes in (("left out", one.classes_dropped), ("kept", one.flagged)):
+            for name, why in classes.items():
+                means.setdefault((name, word, why), []).append(one.name)
+    names: dict[tuple[str, ...], list[str]] = {}
+    for (name, word, why), within in means.items():
+        names.setdefault((word, why, ", ".join(within)), []).append(name)
+    rows: Rows = [(printable(_listed(classes)), *reason) for reason, classes in names.items()]
+    heads = (Column("classes", number=False, untrusted=True), *map(_words, ("are", "because", "in")))
+    return Table("Classes to know of", heads, rows)
+
+
+def _listed(names: list[str], shown: int = 30) -> str:
+    more = [f"and {len(names) - shown} more"] if len(names) > shown else []
+    return ", ".join(names[:shown] + more)
+
+
+def _words(name: str) -> Column:
+    return Column(name, number=False)
+
+
+def per_class_table(scores: Scores) -> Table:
+    """Every class: its areas in pixels and its scores."""
+    names = list(scores.per_class)
+    rows: Rows = [
+        (
+            str(row["class_id"]),
+            printable(row["class_name"]),
+            f"{row['truth_pixels']:,}",
+            f"{row['pred_pixels']:,}",
+            *(score_text(row[name]) for name in names),
+        )
+        for row in scores.class_rows()
+    ]
+    columns = (Column("id"), _NAME, Column("truth px"), Column("pred px"), *map(Column, names))
+    return Table("Classes", columns, rows)
+
+
+def worst_images_table(results: ResultsReader, number: int = 10) -> Table:
+    """The images of the lowest mean IoU over their classes; equal ones in the order of the dataset."""
+    scores = results.read("image_mean_iou")
+    # A stable sort puts NaN last, and keeps the order of equal images.
+    order = [
+        int(image) for image in np.argsort(scores, kind="stable")[:number] if not np.isnan(scores[image])
+    ]
+    rows = [_image_row(results, image, float(scores[image])) for image in order]
+    columns = (Column("image", number=False, untrusted=True), Column("mean IoU"), Column("pixel accuracy"),
+               Column("pixels"), Column("ignored px"))  # fmt: skip
+    return Table(f"The {len(rows)} images of the lowest mean IoU", columns, rows)
+
+
+def _image_row(results: ResultsReader, image: int, mean_iou: float) -> tuple[str, ...]:
+    one = slice(image, image + 1)
+    accuracy = float(results.read("image_pixel_accuracy", one.start, one.stop)[0])
+    pixels, ignored = (
+        int(results.read(name, one.start, one.stop)[0]) for name in ("image_pixels", "image_ignored")
+    )
+    name = printable(results.ids(one.start, one.stop)[0])
+    return name, score_text(mean_iou), score_text(accuracy), f"{pixels:,}", f"{ignored:,}"
+
+
+def confusions_table(results: ResultsReader, number: int = 10) -> Table:
+    """The most frequent mistakes: truth class, prediction, pixels, share of the truth class."""
+    total = results.total()
+    predicted = (*results.classes.names, *NO_CLASS_NAMES["pred"])
+    rows: Rows = [
+        (
+            printable(results.classes.names[truth]),
+            printable(predicted[pred]),
+            f"{total[truth, pred]:,}",
+            share_text(total[truth, pred] / total[truth].sum()),
+        )
+        for truth, pred in _largest_mistakes(total, number)
+    ]
+    names = [Column(name, number=False, untrusted=True) for name in ("truth", "predicted as")]
+    return Table("The most frequent confusions", (*names, Column("pixels"), Column("of truth")), rows)
+
+
+def _largest_mistakes(total: NDArray[np.int64], number: int) -> list[tuple[int, int]]:
+    mistakes = total[:-2].copy()
+    np.fill_diagonal(mistakes, 0)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:number]
+    pairs = [divmod(int(cell), mistakes.shape[1]) for cell in order]
+    return [pair for pair in pairs if mistakes[pair] > 0]

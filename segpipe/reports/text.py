@@ -1,0 +1,124 @@
+"""Text and figures as they are printed. Ids, names and metadata come from stores that nobody vouches for."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+"""Control characters, line ends, and the marks that turn the direction of text around."""
+
+
+def score_text(value: float) -> str:
+    """A score with four digits; a dash where there is none.
+
+    >>> score_text(0.61234), score_text(float("nan"))
+    ('0.6123', '-')
+    """
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def share_text(value: float) -> str:
+    """A share in percent; 100 % only if nothing is missing.
+
+    >>> share_text(1.0), share_text(0.99999), share_text(0.5)
+    ('100 %', '99.99 %', '50.00 %')
+    """
+    if math.isnan(value):
+        return "-"
+    return "100 %" if value == 1 else f"{math.floor(value * 10_000) / 100:.2f} %"
+
+
+def printable(text: str) -> str:
+    """One line without control characters, which could clear a terminal or hide what follows.
+
+    >>> printable("a\\n\\x1b[2Jb")
+    'a [2Jb'
+    """
+    return _CONTROL.sub(" ", text)
+
+
+def markdown_code(text: str) -> str:
+    """Untrusted text as a Markdown code span, in which no link, HTML or emphasis is read.
+
+    >>> print(markdown_code("a|b"), markdown_code("x`y"), markdown_code(" "))
+    `a\\|b` ``x`y`` (empty)
+    """
+    line = printable(text).strip()
+    if not line:
+        return "(empty)"
+    # A pipe ends the cell of a table even in a code span, and so does an escaped one after a backslash.
+    line = re.sub(r"\\+(?=\||$)", lambda run: run.group().replace("\\", "\u29f5"), line).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    inner = f" {line} " if line.startswith("`") or line.endswith("`") else line
+    return f"{fence}{inner}{fence}"
+
+
+def markdown_text(text: str) -> str:
+    """A sentence that may hold untrusted words, as Markdown without markup and without links.
+
+    >>> print(markdown_text("*a* <b> http://c"))
+    \\*a\\* &lt;b> http:&#8203;//c
+    """
+    line = printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    line = re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))", r"\\\1", line)
+    # Many renderers make links of bare addresses; a space of no width stops them.
+    line = re.sub(r"(?i)(\w:)(?=//)|(www)(?=\.)", r"\1\2&#8203;", line)
+    line = line.replace("@", "&#8203;@")
+    return re.sub(r"^(\s*)([-+>=#]+|\d+[.)])(?=\s|$|>)", r"\1&#8203;\2", line)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Lines as a Markdown code block that they cannot close."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe in front.
+
+    Numbers stay numbers (written so that they read back to the same bits); NaN is an empty cell.
+
+    >>> csv_cell("=1+1"), csv_cell("-car"), csv_cell(-1), csv_cell(0.1), csv_cell(float("nan"))
+    ("'=1+1", "'-car", -1, '0.1', '')
+    """
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    if isinstance(value, str):
+        # Some spreadsheets trim what is in front, so the first visible character decides.
+        return f"'{value}" if value.lstrip()[:1] in tuple("=+-@|%") or value[:1] in tuple("\t\r\n") else value
+    return value
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file in UTF-8 with Unix line ends."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([csv_cell(name) for name in header])
+        writer.writerows([csv_cell(value) for value in row] for row in rows)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """A JSON file with sorted keys; what is no finite number is null, for NaN is not JSON."""
+    text = json.dumps(finite(document), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def finite(document: Any) -> Any:
+    """The same plain data with null for NaN and infinity.
+
+    >>> finite({"a": [1.5, float("nan")]})
+    {'a': [1.5, None]}
+    """
+    if isinstance(document, float):
+        return document if math.isfinite(document) else None
+    if isinstance(document, dict):
+        return {str(key): finite(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [finite(value) for value in document]
+    return document
