@@ -1,0 +1,134 @@
+"""Which array is which image: one module for each way in which label maps lie in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import Problem
+from segpipe.registry import Registry
+from segpipe.sources.columns import FILL_ADVICE, UnreadableColumn, declares_fill
+from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView, join
+from segpipe.sources.storage import ObjectInfo
+
+SHOWN_NAMES = 5
+"""How many ids or arrays a single problem names."""
+
+FLOAT_ADVICE = (
+    "store label maps as integers: logits and probabilities are another representation (take the argmax), "
+    "and xarray makes floats of integers that have a _FillValue, unless they are opened and written with "
+    "mask_and_scale=False"
+)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one side of an evaluation, in order.
+
+    ids: one a image, all different; None: the store names none, they are told apart by position.
+    arrays: the arrays that hold them.
+    array_of_image: int64 (image,), position in `arrays`.
+    index_in_array: int64 (image,), position along the first dimension; -1: the array is the image.
+    heights, widths: int64 (image,), px.
+    columns: name -> values (image,): bool, int64, uint64, float64, or object (str).
+    left_out: name -> why a column beside them is not among `columns`.
+    objects: every object of the store, key -> info.
+    declares_missing_fill: the store itself declares absent chunks to be fill value.
+    """
+
+    store: str
+    ids: list[str] | None
+    arrays: list[ArrayMeta]
+    array_of_image: NDArray[np.int64]
+    index_in_array: NDArray[np.int64]
+    heights: NDArray[np.int64]
+    widths: NDArray[np.int64]
+    columns: dict[str, NDArray[Any]]
+    objects: Mapping[str, ObjectInfo]
+    left_out: dict[str, str] = field(default_factory=dict)
+    declares_missing_fill: bool = False
+
+    def __len__(self) -> int:
+        return len(self.array_of_image)
+
+
+Layout = Callable[[StoreView, str], ImageSet]
+"""`find_images(view, array_path)`: the images at a path. Raises InputError that lists all problems."""
+
+LAYOUTS: Registry[Layout] = Registry(
+    "layout", ("segpipe.sources.layouts.stacked", "segpipe.sources.layouts.grouped")
+)
+
+
+def label_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
+    """What is wrong with the dtype of an array of label maps."""
+    if meta.dtype.kind in "iub":
+        return []
+    advice = FLOAT_ADVICE if meta.dtype.kind == "f" else "store label maps as integers"
+    return [problem(view, "dtype", str(meta.dtype), "an integer dtype", array=meta.path, advice=advice)]
+
+
+def id_problems(view: StoreView, array: str, ids: Sequence[str]) -> list[Problem]:
+    """Empty ids, ids that are no text, and ids that are given twice."""
+    problems = []
+    empty = [str(position) for position, name in enumerate(ids) if not name.strip()]
+    if empty:
+        problems.append(problem(view, "ids", f"empty ids at positions {_some(empty)}", "an id", array=array))
+    strange = [repr(name) for name in ids if not _is_text(name)]
+    if strange:
+        found = f"ids that are no valid text: {_some(strange)}"
+        problems.append(problem(view, "ids", found, "Unicode text", array=array))
+    if len(set(ids)) < len(ids):
+        times: dict[str, int] = {}
+        for name in ids:
+            times[name] = times.get(name, 0) + 1
+        twice = [f"{name!r} ({count} times)" for name, count in times.items() if count > 1 and name.strip()]
+        if twice:
+            found = f"ids given more than once: {_some(twice)}"
+            problems.append(problem(view, "ids", found, "one id for each image", array=array))
+    return problems
+
+
+def fill_declared(view: StoreView, meta: ArrayMeta, group: GroupMeta | None) -> tuple[bool, list[Problem]]:
+    """Whether an array, or else its group, declares absent chunks to be fill value; and what is wrong."""
+    try:
+        return declares_fill(meta.attributes, group.attributes if group else {}), []
+    except UnreadableColumn as why:
+        expected = "`are_fill_value`, or no such attribute"
+        return False, [problem(view, "attribute", str(why), expected, array=meta.path, advice=FILL_ADVICE)]
+
+
+def group_above(view: StoreView, path: str) -> GroupMeta | None:
+    """The group that a node lies in; None at the root of the store, or if the group has no document."""
+    parent, _, name = path.rpartition("/")
+    if not name or not any(join(parent, document) in view.objects for document in ("zarr.json", ".zgroup")):
+        return None
+    node = view.node(parent)
+    return node if isinstance(node, GroupMeta) else None
+
+
+def problem(
+    view: StoreView, kind: str, found: str, expected: str = "", *, array: str = "", advice: str = ""
+) -> Problem:
+    """A problem of this store."""
+    return Problem(
+        kind=kind, found=found, expected=expected, store=view.storage.url, array=array, advice=advice
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - SHOWN_NAMES} more" if len(listed) > SHOWN_NAMES else ""
+    return ", ".join(listed[:SHOWN_NAMES]) + more
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

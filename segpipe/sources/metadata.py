@@ -1,0 +1,381 @@
+"""What lies in a Zarr store: arrays and groups, from one listing and as few documents as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from segpipe.errors import InputError, Problem
+from segpipe.sources.documents import (
+    Decoding,
+    DocumentFault,
+    Json,
+    array_shape,
+    decoding_of,
+    kept,
+    load_json,
+    storage_unit,
+)
+from segpipe.sources.storage import ObjectInfo, Storage, read_listed
+
+MAX_DOCUMENT_BYTES = 64 << 20
+"""The largest metadata document that is read. A consolidated one may be as large as what it consolidates."""
+
+CONSOLIDATED_GROWTH = 4
+"""How much larger a document may be in consolidated metadata (indentation)."""
+
+SHOWN_ARRAYS = 20
+"""How many arrays of a store an error names."""
+
+NODE_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
+DOCUMENTS = (*NODE_DOCUMENTS, ".zattrs", ".zmetadata")
+
+
+@dataclass(frozen=True)
+class ArrayMeta:
+    """A Zarr array, as far as its metadata tell.
+
+    `path` is within the store ("" is its root). `chunks` is the shape of the storage unit: of the shard if
+    the array is sharded, and then `inner_chunks` is the shape of the chunks in it, else None. `fill_value` is
+    what an absent chunk is read as. `document` is what of the metadata decides decoding. `has_checksum` tells
+    whether a changed bit in a chunk is noticed.
+    """
+
+    path: str
+    zarr_format: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    inner_chunks: tuple[int, ...] | None
+    fill_value: Any
+    dimension_names: tuple[str | None, ...] | None
+    attributes: Json
+    document: Json
+    has_checksum: bool
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The number of storage units along each dimension."""
+        return tuple(-(-size // max(unit, 1)) for size, unit in zip(self.shape, self.chunks, strict=True))
+
+    def units(self, images: slice | None = None) -> Iterator[tuple[int, ...]]:
+        """The storage units that hold a run `start:stop` of the first dimension (None: all of it)."""
+        ranges = [range(count) for count in self.grid]
+        if images is not None:
+            ranges[0] = range(images.start // self.chunks[0], -(-images.stop // self.chunks[0]))
+        return product(*ranges)
+
+    def chunk_key(self, coords: Iterable[int]) -> str:
+        """The key of a storage unit, relative to the array (`c/0/3`, `0.3`)."""
+        prefix, separator = self._key_encoding
+        return prefix + separator.join(map(str, coords)) if self.shape else prefix.rstrip("./") or "0"
+
+    def object_key(self, coords: Iterable[int]) -> str:
+        """The key of a storage unit, relative to the store."""
+        return join(self.path, self.chunk_key(coords))
+
+    def decoding(self) -> Json:
+        """All that decides how bytes become labels, as JSON: neither shape nor attributes nor names."""
+        return dict(self.document)
+
+    @cached_property
+    def _key_encoding(self) -> tuple[str, str]:
+        """What a chunk key begins with, and what parts its numbers."""
+        if self.zarr_format == 2:
+            return "", self.document["dimension_separator"]
+        encoding = self.document["chunk_key_encoding"]
+        settings = encoding.get("configuration") or {}
+        if encoding["name"] == "v2":
+            return "", settings.get("separator", ".")
+        separator = settings.get("separator", "/")
+        return f"c{separator}", separator
+
+
+@dataclass(frozen=True)
+class GroupMeta:
+    """A Zarr group."""
+
+    path: str
+    zarr_format: int
+    attributes: Json
+
+
+@dataclass(frozen=True)
+class Outline:
+    """An array that need not be readable: its shape, and the names of its dimensions if they have some."""
+
+    shape: tuple[int, ...]
+    dimension_names: tuple[str | None, ...] | None
+
+
+@dataclass(frozen=True)
+class StoreView:
+    """A store at the moment of its listing: which objects there are, and what the metadata among them say.
+
+    Consolidated metadata are used where they are at least as new as the document they stand for, so that a
+    group of 10^5 arrays costs no open per array; an array whose own document is gone is gone.
+    """
+
+    storage: Storage
+    objects: Mapping[str, ObjectInfo]
+
+    def node(self, path: str) -> ArrayMeta | GroupMeta:
+        """The array or group at a path.
+
+        Raises:
+            InputError: there is none, or its metadata cannot be used.
+            InputChangedError: its metadata changed since the listing.
+        """
+        path = path.strip("/")
+        try:
+            return self._parse(path)
+        except DocumentFault as fault:
+            raise InputError(self._problem(path, fault)) from None
+
+    def children(self, path: str) -> list[str]:
+        """The names of the arrays and groups directly below a group, sorted."""
+        return sorted(self._names.get(path.strip("/"), ()))
+
+    def arrays_below(self, path: str) -> list[ArrayMeta]:
+        """The arrays directly below a group, sorted by name.
+
+        Raises:
+            InputError: the metadata of some cannot be used; all of them are listed.
+        """
+        arrays: list[ArrayMeta] = []
+        problems: list[Problem] = []
+        for name in self.children(path):
+            try:
+                node = self._parse(join(path.strip("/"), name))
+            except DocumentFault as fault:
+                problems.append(self._problem(join(path.strip("/"), name), fault))
+                continue
+            if isinstance(node, ArrayMeta):
+                arrays.append(node)
+        if problems:
+            raise InputError(problems)
+        return arrays
+
+    def outline(self, path: str) -> Outline | None:
+        """Shape and names of the dimensions of an array; None if it is no array, or claims nonsense."""
+        try:
+            raw = self._raw(path)
+            if raw["node_type"] == "group":
+                return None
+            shape = array_shape(raw)
+            return Outline(shape, _dimension_names(raw, raw.get("attributes") or {}, len(shape)))
+        except DocumentFault:
+            return None
+
+    def array_paths(self) -> list[str]:
+        """The paths of all nodes of the store that are arrays, sorted."""
+        paths = {join(parent, name) for parent, names in self._names.items() for name in names}
+        return sorted(path for path in paths if self.outline(path) is not None)
+
+    def _parse(self, path: str) -> ArrayMeta | GroupMeta:
+        raw = self._raw(path)
+        attributes = raw.get("attributes") or {}
+        if not isinstance(attributes, dict):
+            raise DocumentFault(found=f"attributes {attributes!r}", expected="a JSON object")
+        if raw["node_type"] == "group":
+            return GroupMeta(path, raw["zarr_format"], attributes)
+        return parse_array(path, raw, attributes)
+
+    def _raw(self, path: str) -> Json:
+        """The document of a node, in the form of format 3: with node_type and attributes."""
+        if join(path, "zarr.json") in self.objects:
+            raw = self._document(path, "zarr.json")
+            if raw.get("zarr_format") != 3 or raw.get("node_type") not in ("array", "group"):
+                found = f"zarr_format {raw.get('zarr_format')!r}, node_type {raw.get('node_type')!r}"
+                raise DocumentFault(found=found, expected="zarr_format 3 and node_type `array` or `group`")
+            return raw
+        for name, node_type in ((".zarray", "array"), (".zgroup", "group")):
+            if join(path, name) in self.objects:
+                raw = self._document(path, name)
+                if raw.get("zarr_format") != 2:
+                    raise DocumentFault(
+                        found=f"zarr_format {raw.get('zarr_format')!r} in {name}", expected="2"
+                    )
+                attributes = self._document(path, ".zattrs") if join(path, ".zattrs") in self.objects else {}
+                return raw | {"node_type": node_type, "attributes": attributes}
+        raise self._absent(path)
+
+    def _document(self, path: str, name: str) -> Json:
+        """A listed document of a node: from consolidated metadata if they are not older, else read."""
+        key = join(path, name)
+        for group in _ancestors(path):
+            consolidated = self._consolidated(group)
+            relative = path[len(group) :].lstrip("/")
+            entry = consolidated.documents.get(relative if name == "zarr.json" else join(relative, name))
+            if isinstance(entry, dict) and consolidated.modified_ns >= self.objects[key].modified_ns:
+                return entry
+        return self._read(key)
+
+    def _consolidated(self, group: str) -> _Consolidated:
+        """The consolidated metadata of a group, of either format; empty if it has none."""
+        if group not in self._consolidations:
+            self._consolidations[group] = self._load_consolidated(group)
+        return self._consolidations[group]
+
+    def _load_consolidated(self, group: str) -> _Consolidated:
+        for name in ("zarr.json", ".zmetadata"):
+            key = join(group, name)
+            if key not in self.objects:
+                continue
+            document = self._read(key)
+            inner = document if name == ".zmetadata" else document.get("consolidated_metadata")
+            entries = inner.get("metadata") if isinstance(inner, dict) else None
+            if isinstance(entries, dict):
+                return _Consolidated(self.objects[key].modified_ns, entries)
+        return _Consolidated(0, {})
+
+    def _read(self, key: str) -> Json:
+        if key in self._documents:
+            return self._documents[key]
+        listed = self.objects[key]
+        limit = MAX_DOCUMENT_BYTES
+        if key.endswith(("zarr.json", ".zmetadata")):
+            limit += CONSOLIDATED_GROWTH * self._documents_bytes
+        if listed.size > limit:
+            raise DocumentFault(
+                found=f"{key} of {listed.size >> 20} MiB", expected=f"at most {limit >> 20} MiB"
+            )
+        try:
+            document = load_json(read_listed(self.storage, key, listed).data)
+        except DocumentFault as fault:
+            raise DocumentFault(found=f"{fault.found} in {key}", expected=fault.expected) from None
+        except OSError as error:
+            raise DocumentFault(found=f"{key} cannot be read ({error.strerror})") from None
+        if len(document) and ("consolidated_metadata" in document or "metadata" in document):
+            self._documents[key] = document
+        return document
+
+    def _absent(self, path: str) -> DocumentFault:
+        if not self._names and not any(name in self.objects for name in NODE_DOCUMENTS):
+            advice = "give the folder that holds zarr.json (format 3), or .zarray or .zgroup (format 2)"
+            return DocumentFault(
+                found="no Zarr metadata anywhere in the store", expected="a Zarr store", advice=advice
+            )
+        arrays = self.array_paths()
+        shown = ", ".join(arrays[:SHOWN_ARRAYS]) or "none"
+        more = f" and {len(arrays) - SHOWN_ARRAYS} more" if len(arrays) > SHOWN_ARRAYS else ""
+        advice = f"name an array as STORE::array; the arrays of the store are: {shown}{more}"
+        return DocumentFault(found=f"no array or group at {path or 'the root of the store'!r}", advice=advice)
+
+    def _problem(self, path: str, fault: DocumentFault) -> Problem:
+        return Problem(
+            kind="metadata",
+            found=fault.found,
+            expected=fault.expected,
+            store=self.storage.url,
+            array=path,
+            advice=fault.advice,
+        )
+
+    @cached_property
+    def _names(self) -> dict[str, set[str]]:
+        """Group -> the names of the nodes directly below it, by the documents that are listed."""
+        names: dict[str, set[str]] = {}
+        for key in self.objects:
+            if key.endswith(NODE_DOCUMENTS):
+                path, slash, document = key.rpartition("/")
+                if slash and document in NODE_DOCUMENTS:
+                    parent, _, name = path.rpartition("/")
+                    names.setdefault(parent, set()).add(name)
+        return names
+
+    @cached_property
+    def _documents_bytes(self) -> int:
+        return sum(info.size for key, info in self.objects.items() if key.endswith(DOCUMENTS))
+
+    @cached_property
+    def _consolidations(self) -> dict[str, _Consolidated]:
+        return {}
+
+    @cached_property
+    def _documents(self) -> dict[str, Json]:
+        """Documents that are asked for more than once: those with consolidated metadata."""
+        return {}
+
+
+@dataclass(frozen=True)
+class _Consolidated:
+    modified_ns: int
+    documents: Mapping[str, Any]
+
+
+def view_store(storage: Storage) -> StoreView:
+    """List a store once.
+
+    Raises:
+        InputError: it cannot be listed.
+    """
+    return StoreView(storage, storage.list())
+
+
+def parse_array(path: str, raw: Json, attributes: Json) -> ArrayMeta:
+    """The array that a document of format 2 or 3 describes.
+
+    Raises:
+        DocumentFault: it is no such document, it claims absurd sizes, or reading the array could run code.
+    """
+    shape = array_shape(raw)
+    document = kept(raw)
+    _refuse_extensions(raw)
+    decoding: Decoding = decoding_of(document, len(shape))
+    chunks, inner_chunks = storage_unit(document, shape)
+    return ArrayMeta(
+        path=path,
+        zarr_format=raw["zarr_format"],
+        shape=shape,
+        dtype=decoding.dtype,
+        chunks=chunks,
+        inner_chunks=inner_chunks,
+        fill_value=decoding.fill_value,
+        dimension_names=_dimension_names(raw, attributes, len(shape)),
+        attributes=attributes,
+        document=document,
+        has_checksum=decoding.has_checksum,
+    )
+
+
+def join(*parts: str) -> str:
+    """Parts of a path or key with slashes between them; empty ones are left out.
+
+    >>> join("", "a", "zarr.json")
+    'a/zarr.json'
+    """
+    return "/".join(part for part in parts if part)
+
+
+def _refuse_extensions(raw: Json) -> None:
+    """Format 3 only: what would change the meaning of the chunks, and is not understood here."""
+    if raw["zarr_format"] == 2:
+        return
+    encoding = raw.get("chunk_key_encoding")
+    if not isinstance(encoding, dict) or encoding.get("name") not in ("default", "v2"):
+        raise DocumentFault(found=f"the chunk key encoding {encoding!r}", expected="`default` or `v2`")
+    if raw.get("storage_transformers"):
+        raise DocumentFault(found="storage transformers", expected="none")
+
+
+def _dimension_names(raw: Json, attributes: Json, ndim: int) -> tuple[str | None, ...] | None:
+    """The names of format 3, or the attribute by which xarray names the dimensions in format 2."""
+    names = raw.get("dimension_names") if raw["zarr_format"] == 3 else attributes.get("_ARRAY_DIMENSIONS")
+    if names is None:
+        return None
+    if not isinstance(names, list) or len(names) != ndim or not all(isinstance(n, str | None) for n in names):
+        raise DocumentFault(found=f"dimension names {names!r}", expected=f"{ndim} names")
+    return tuple(names)
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """The groups above a path, the root of the store first."""
+    parts = path.split("/") if path else []
+    for depth in range(len(parts)):
+        yield "/".join(parts[:depth])

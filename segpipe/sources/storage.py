@@ -1,0 +1,345 @@
+"""Bytes by key: where the objects of a store lie, and how one knows that they are still the same."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from segpipe.errors import InputChangedError, InputError, Problem
+from segpipe.registry import Registry
+
+RACY_S = 2.0
+"""An object written less than this many seconds ago could be written again without its tag changing."""
+
+HASH_THREADS = 4
+"""How many objects are read at once to be hashed; hashing lets go of the interpreter's lock."""
+
+LINK_ADVICE = (
+    "a store is read without leaving its folder: copy the data into it, or open the store that they lie in"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of an object without decoding it.
+
+    `tag` changes when the object is written again (local files: mtime, ctime and inode). `modified_ns` is
+    the time of the last change, nanoseconds since 1970. `content` is the hash of the bytes in hex where it
+    was taken, else empty.
+
+    >>> ObjectInfo(4, "t1", 0).fingerprint, ObjectInfo(4, "t1", 0, "ab12").fingerprint
+    ('4:t1', 'content:ab12')
+    """
+
+    size: int
+    tag: str
+    modified_ns: int
+    content: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity of the object's bytes, as it enters the key of partial counts."""
+        return f"content:{self.content}" if self.content else f"{self.size}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes of an object, whole or part, and the info of the very object that they were read from."""
+
+    data: bytes
+    info: ObjectInfo
+
+
+class Storage(Protocol):
+    """Where objects lie. What every storage must do is tested by `tests/sources/conformance.py`."""
+
+    @property
+    def url(self) -> str:
+        """The address: printable, without secrets, and good for `open_storage` on another machine."""
+
+    def list(self, prefix: str = "") -> dict[str, ObjectInfo]:
+        """All objects below a folder, in one recursive listing, in no particular order.
+
+        Keys are relative to the root of the store, whatever the prefix. A tag that is returned can be
+        relied upon: an object that was being written has its content hashed instead.
+
+        Raises:
+            InputError: something cannot be listed; every such place is named.
+        """
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> Blob | None:
+        """Bytes `start:stop` of an object, as a slice takes them (a negative start counts from the end).
+
+        Returns:
+            The bytes and the info of the object they are from; None if there is no such object.
+
+        Raises:
+            InputChangedError: the object was written while it was read.
+            OSError: it is there and cannot be read.
+        """
+
+
+STORES: Registry[Callable[[str], Storage]] = Registry("store", (__name__,))
+"""URL scheme -> function that opens such a URL."""
+
+
+def open_storage(url: str) -> Storage:
+    """The storage behind an address: a local path, or a URL whose scheme is registered.
+
+    Raises:
+        ConfigError: no storage is known for the scheme.
+        InputError: the store is missing, is no folder, or must not be read.
+    """
+    scheme = urlsplit(url).scheme if "://" in url else "file"
+    return STORES[scheme](url)
+
+
+class LocalStorage:
+    """A folder of this machine; `/` in a key goes down one folder.
+
+    Links are followed only within the folder. A folder, socket or pipe is no object.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.url = os.path.abspath(folder)
+        self._root = os.path.realpath(folder)
+        found = _folder_fault(self._root)
+        if found:
+            raise InputError(
+                Problem(
+                    kind="store", found=found, expected="a folder that holds a Zarr store", store=self.url
+                )
+            )
+
+    def __repr__(self) -> str:
+        return f"LocalStorage({self.url!r})"
+
+    def list(self, prefix: str = "") -> dict[str, ObjectInfo]:
+        """See `Storage.list`. Waits once, at most RACY_S, if objects were written just now."""
+        found = _Scan(self._root, self.url).below(prefix.strip("/"))
+        young = [key for key, info in found.items() if is_young(info)]
+        if not young:
+            return found
+        _wait_for(found[key] for key in young)
+        for key in young:
+            info = self._info(key)
+            if info is None:
+                del found[key]
+            else:
+                found[key] = info
+        return content_hashed(self, found, [key for key in young if key in found and is_young(found[key])])
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> Blob | None:
+        """See `Storage.get`."""
+        try:
+            # Without O_NONBLOCK a pipe in place of a chunk would wait for a writer for ever.
+            handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            before = os.fstat(handle)
+            if not stat.S_ISREG(before.st_mode):
+                return None
+            first = start if start >= 0 else max(0, before.st_size + start)
+            last = before.st_size if stop is None else min(stop, before.st_size)
+            data = _read(handle, first, max(0, last - first))
+            info = _info_of(before)
+            if _info_of(os.fstat(handle)) != info:
+                raise InputChangedError(changed_problem(self.url, key, "it was written while it was read"))
+            return Blob(data, info)
+        finally:
+            os.close(handle)
+
+    def _path(self, key: str) -> str:
+        """The file of a key, every link resolved; a key that leads out of the folder is refused."""
+        if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
+            found = f"the key {key!r}"
+            expected = "names joined by single slashes"
+            raise InputError(Problem(kind="key", found=found, expected=expected, store=self.url))
+        path = os.path.realpath(f"{self._root}/{key}")
+        if not _is_inside(self._root, path):
+            raise InputError(_link_problem(self.url, key))
+        return path
+
+    def _info(self, key: str) -> ObjectInfo | None:
+        try:
+            status = os.stat(self._path(key), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _info_of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+class _Scan:
+    """One recursive listing of a folder: what was found, and what could not be listed."""
+
+    def __init__(self, root: str, url: str) -> None:
+        self._root, self._url = root, url
+        self._pending: list[str] = []
+        self.found: dict[str, ObjectInfo] = {}
+        self.problems: list[Problem] = []
+
+    def below(self, prefix: str) -> dict[str, ObjectInfo]:
+        """Every object below a folder of the store, with the tags of this moment."""
+        self._pending = [f"{prefix}/" if prefix else ""]
+        while self._pending:
+            folder = self._pending.pop()
+            try:
+                with os.scandir(f"{self._root}/{folder}") as entries:
+                    for entry in entries:
+                        self._file(folder + entry.name, entry)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # It vanished, or never was: then it holds no object.
+            except OSError as error:
+                self.problems.append(self._unlistable(folder, error))
+        if self.problems:
+            raise InputError(sorted(self.problems, key=Problem.sentence))
+        return self.found
+
+    def _file(self, key: str, entry: os.DirEntry[str]) -> None:
+        if entry.is_dir(follow_symlinks=False):
+            self._pending.append(key + "/")
+        elif entry.is_symlink():
+            self._file_link(key, entry)
+        else:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                return
+            if stat.S_ISREG(status.st_mode):
+                self.found[key] = _info_of(status)
+
+    def _file_link(self, key: str, entry: os.DirEntry[str]) -> None:
+        target = os.path.realpath(entry.path)
+        if _is_inside(self._root, target) and os.path.isfile(target):
+            self.found[key] = _info_of(os.stat(target))
+        else:
+            self.problems.append(_link_problem(self._url, key))
+
+    def _unlistable(self, folder: str, error: OSError) -> Problem:
+        found = f"the folder {folder.rstrip('/') or '.'!r} cannot be listed ({error.strerror})"
+        return Problem(kind="store", found=found, expected="a folder that may be read", store=self._url)
+
+
+@STORES.register("file")
+def open_local(url: str) -> LocalStorage:
+    """A local path, or a `file://` URL."""
+    path = unquote(urlsplit(url).path) if url.startswith("file://") else url
+    return LocalStorage(os.path.expanduser(path))
+
+
+def is_young(info: ObjectInfo) -> bool:
+    """Whether the object could be written again without its tag changing: git's racy rule.
+
+    A time in the future counts as young: the clock that made it cannot be trusted.
+    """
+    return time.time_ns() - info.modified_ns < RACY_S * 1e9
+
+
+def content_hashed(
+    storage: Storage, listing: Mapping[str, ObjectInfo], keys: Iterable[str]
+) -> dict[str, ObjectInfo]:
+    """The listing, with the content of some of its objects read and hashed.
+
+    Raises:
+        InputChangedError: an object vanished since it was listed.
+    """
+
+    def hashed(key: str) -> ObjectInfo:
+        blob = storage.get(key)
+        if blob is None:
+            raise InputChangedError(changed_problem(storage.url, key, "it vanished"))
+        return replace(blob.info, content=content_hash(blob.data))
+
+    wanted = list(keys)
+    with ThreadPoolExecutor(HASH_THREADS) as threads:
+        return {**listing, **dict(zip(wanted, threads.map(hashed, wanted), strict=True))}
+
+
+def read_listed(storage: Storage, key: str, listed: ObjectInfo, array: str = "", chunk: str = "") -> Blob:
+    """The whole of an object, which must be the one that was listed.
+
+    `array` and `chunk` are the words for the place in an error.
+
+    Raises:
+        InputChangedError: the object changed or vanished since.
+    """
+    blob = storage.get(key)
+    if blob is None:
+        raise InputChangedError(changed_problem(storage.url, chunk or key, "it vanished", array))
+    info = replace(blob.info, content=content_hash(blob.data)) if listed.content else blob.info
+    if info.fingerprint != listed.fingerprint:
+        raise InputChangedError(changed_problem(storage.url, chunk or key, "it was written again", array))
+    return Blob(blob.data, info)
+
+
+def content_hash(data: bytes) -> str:
+    """The hash that stands for an object's bytes: blake2b of 160 bits, in hex.
+
+    >>> content_hash(b"")
+    '3345524abf6bbe1809449224b5972c41790b6cf2'
+    """
+    return blake2b(data, digest_size=20).hexdigest()
+
+
+def changed_problem(store: str, key: str, found: str, array: str = "") -> Problem:
+    """An object that is not what the inventory saw."""
+    return Problem(
+        kind="input changed",
+        found=found,
+        expected="the object as the inventory saw it",
+        store=store,
+        array=array,
+        chunk=key,
+        advice="let nobody write to the store while it is evaluated, then run again",
+    )
+
+
+def _is_inside(root: str, path: str) -> bool:
+    return path.startswith(root.rstrip("/") + "/")
+
+
+def _link_problem(store: str, key: str) -> Problem:
+    found = f"a symbolic link at {key!r} that leads out of the store, nowhere, or to a folder"
+    return Problem(kind="link", found=found, store=store, advice=LINK_ADVICE)
+
+
+def _folder_fault(folder: str) -> str:
+    if not os.path.exists(folder):
+        return "no such folder"
+    if not os.path.isdir(folder):
+        return "a file"
+    return (
+        "" if os.access(folder, os.R_OK | os.X_OK) else "a folder that must not be read (permission denied)"
+    )
+
+
+def _info_of(status: os.stat_result) -> ObjectInfo:
+    mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
+    return ObjectInfo(status.st_size, f"{mtime}-{ctime}-{status.st_ino}", max(mtime, ctime))
+
+
+def _wait_for(young: Iterable[ObjectInfo]) -> None:
+    """Sleep until objects written just now are settled; there is no waiting for times in the future."""
+    now = time.time_ns()
+    ages = [(now - info.modified_ns) / 1e9 for info in young if info.modified_ns <= now]
+    if ages:
+        time.sleep(max(0.0, RACY_S - min(ages)))
+
+
+def _read(handle: int, start: int, count: int) -> bytes:
+    """`count` bytes from `start`, fewer only at the end of the file; one system call moves at most 2 GiB."""
+    data = os.pread(handle, count, start)
+    if len(data) == count:
+        return data
+    parts = [data]
+    while data and sum(map(len, parts)) < count:
+        data = os.pread(handle, count - sum(map(len, parts)), start + sum(map(len, parts)))
+        parts.append(data)
+    return b"".join(parts)
