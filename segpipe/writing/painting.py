@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,48 +16,59 @@ NEAREST_M = 1.0
 """What is nearer than this is projected as if it were here, which is outside the picture."""
 
 
-def fill(labels: Labels, columns: ArrayLike, rows: ArrayLike, class_id: int) -> None:
-    """Paint the inside of a polygon: the pixels whose centre is inside by the even-odd rule.
+def fill(labels: Labels, polygons: Sequence[ArrayLike], class_id: int) -> None:
+    """Paint the union of polygons: the pixels whose centre is inside one of them, or more.
 
     Args:
         labels: uint8 (y, x), painted in place.
-        columns, rows: the corners in pixels, float (corner,); they may lie outside the picture.
+        polygons: the corners (column, row) of each in pixels, float (corner, 2); no polygon crosses
+            itself, and corners may lie outside the picture.
         class_id: what to paint.
 
     >>> labels = np.zeros((3, 4), np.uint8)
-    >>> fill(labels, [0, 3, 3, 0], [1, 1, 3, 3], 7)
+    >>> fill(labels, [[(0, 1), (3, 1), (3, 3), (0, 3)]], 7)
     >>> labels
     array([[0, 0, 0, 0],
            [7, 7, 7, 0],
            [7, 7, 7, 0]], dtype=uint8)
     """
-    x, y = np.asarray(columns, np.float64), np.asarray(rows, np.float64)
+    corners = [np.asarray(polygon, np.float64) for polygon in polygons]
+    _fill(labels, np.concatenate(corners), np.array([len(each) for each in corners]), class_id)
+
+
+def _fill(labels: Labels, corners: Numbers, sizes: NDArray[np.int64], class_id: int) -> None:
     height, width = labels.shape
-    left, right = _pixel_range(x, width)
-    top, bottom = _pixel_range(y, height)
-    if left >= right or top >= bottom:
+    (left, top), (right, bottom) = corners.min(axis=0) - 0.5, corners.max(axis=0) - 0.5
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return
-    inside = _parity(x - left, y - top, bottom - top, right - left)
-    labels[top:bottom, left:right][inside] = class_id
+    columns = slice(max(math.ceil(left), 0), min(math.ceil(right), width))
+    rows = slice(max(math.ceil(top), 0), min(math.ceil(bottom), height))
+    window = labels[rows, columns]
+    if window.size:
+        window[_winding(corners - (columns.start, rows.start), sizes, window.shape) > 0] = class_id
 
 
-def _pixel_range(corners: Numbers, size: int) -> tuple[int, int]:
-    """The pixels whose centre lies between the smallest and the largest corner, cut at the picture."""
-    first, last = np.clip(np.ceil(np.array([corners.min(), corners.max()]) - 0.5), 0, size)
-    return int(first), int(last)
+def _winding(corners: Numbers, sizes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """In how many of the polygons each pixel's centre lies, int16 (y, x).
 
-
-def _parity(x: Numbers, y: Numbers, height: int, width: int) -> NDArray[np.bool_]:
-    """Where an odd number of edges lies to the left, bool (height, width)."""
-    x_next, y_next = np.roll(x, -1), np.roll(y, -1)
-    centres = np.arange(height)[:, None] + 0.5
-    row, edge = np.nonzero((y <= centres) != (y_next <= centres))
-    along = (row + 0.5 - y[edge]) / (y_next[edge] - y[edge])
-    crossing = np.ceil(x[edge] + along * (x_next[edge] - x[edge]) - 0.5)
-    column = np.clip(crossing, 0, width).astype(np.intp)
-    turns = np.bincount(row * (width + 1) + column, minlength=height * (width + 1)).astype(np.uint8)
-    counted = np.cumsum(turns.reshape(height, width + 1)[:, :-1], axis=1, dtype=np.uint8)
-    return (counted & 1).astype(np.bool_)
+    Every polygon is walked in the same sense; an edge that is crossed on the way from the left counts
+    1 upwards and -1 downwards.
+    """
+    after = np.arange(1, len(corners) + 1)
+    ends = np.cumsum(sizes)
+    after[ends - 1] = ends - sizes
+    x, y = corners[:, 0], corners[:, 1]
+    x_after, y_after = x[after], y[after]
+    sense = np.sign(np.add.reduceat(x * y_after - x_after * y, ends - sizes)).repeat(sizes)
+    centres = np.arange(shape[0])[:, None] + 0.5
+    row, edge = ((y <= centres) != (y_after <= centres)).nonzero()
+    along = (row + 0.5 - y[edge]) / (y_after[edge] - y[edge])
+    crossing = np.ceil(x[edge] + along * (x_after[edge] - x[edge]) - 0.5)
+    column = np.minimum(np.maximum(crossing, 0), shape[1]).astype(np.intp)
+    turns = np.zeros((shape[0], shape[1] + 1), np.int16)
+    downwards = (y_after > y)[edge]
+    np.add.at(turns, (row, column), np.where(downwards, -sense[edge], sense[edge]).astype(np.int16))
+    return np.cumsum(turns[:, :-1], axis=1, dtype=np.int16)
 
 
 @dataclass(frozen=True)
@@ -120,41 +132,43 @@ class Painter:
     labels: Labels
     camera: Camera
 
-    def solid(self, corners: Sequence[tuple[float, float, float]], class_id: int) -> None:
-        """A polygon in space; corners are (across, up, ahead)."""
-        self._polygon(np.array(corners, np.float64), class_id)
+    def solid(self, polygons: Sequence[ArrayLike], class_id: int) -> None:
+        """The union of polygons in space; corners are (across, up, ahead)."""
+        parts = [np.asarray(polygon, np.float64) for polygon in polygons]
+        columns, rows = self.camera.project(*np.concatenate(parts).T)
+        _fill(
+            self.labels, np.column_stack([columns, rows]), np.array([len(each) for each in parts]), class_id
+        )
 
-    def flat(
-        self, place: tuple[float, float], outline: Sequence[tuple[float, float]] | Numbers, class_id: int
-    ) -> None:
-        """A figure that stands at (across, ahead) and faces the camera; the outline is (across, up)."""
-        aside, up = np.asarray(outline, np.float64).T
-        columns, rows = self.camera.project(place[0] + aside, up, np.full(len(up), place[1]))
-        fill(self.labels, columns, rows, class_id)
+    def flat(self, place: tuple[float, float], outlines: Sequence[ArrayLike], class_id: int) -> None:
+        """A figure that stands at (across, ahead) and faces the camera; the outlines are (across, up)."""
+        parts = [np.asarray(outline, np.float64) for outline in outlines]
+        columns, rows = self.camera.project(*self._upright(place, np.concatenate(parts)))
+        _fill(
+            self.labels, np.column_stack([columns, rows]), np.array([len(each) for each in parts]), class_id
+        )
 
-    def extruded(self, left: Numbers, right: Numbers, class_id: int) -> None:
-        """A body between two outlines, each float (corner, 3): both sides and all between them."""
-        for side in (left, right):
-            self._polygon(side, class_id)
-        for here, after in zip(range(len(left)), np.roll(np.arange(len(left)), -1), strict=True):
-            around = np.array([left[here], left[after], right[after], right[here]])
-            self._polygon(around, class_id)
-
-    def _polygon(self, corners: Numbers, class_id: int) -> None:
-        columns, rows = self.camera.project(corners[:, 0], corners[:, 1], corners[:, 2])
-        fill(self.labels, columns, rows, class_id)
+    @staticmethod
+    def _upright(place: tuple[float, float], outline: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+        return place[0] + outline[:, 0], outline[:, 1], np.full(len(outline), place[1])
 
     def size_px(self, metres: float, ahead: float) -> float:
         """How large something of that size is in the picture."""
         return self.camera.focal_px * metres / max(ahead, NEAREST_M)
 
 
+def extruded(left: Numbers, right: Numbers) -> list[Numbers]:
+    """A body between two outlines, each float (corner, 3): both sides and all between them."""
+    around = np.stack([left, np.roll(left, -1, axis=0), np.roll(right, -1, axis=0), right], axis=1)
+    return [left, right, *around]
+
+
 def disc(across: float, up: float, radius: float, corners: int = 14, squeeze: float = 1.0) -> Numbers:
-    """The outline of an ellipse in metres, float (corner, 2)."""
-    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    """The outline of an ellipse, first corner on top, float (corner, 2) in metres."""
+    angles = np.pi / 2 + np.linspace(0, 2 * np.pi, corners, endpoint=False)
     return np.column_stack([across + squeeze * radius * np.cos(angles), up + radius * np.sin(angles)])
 
 
-def box(left: float, bottom: float, right: float, top: float) -> list[tuple[float, float]]:
-    """The outline of a rectangle in metres."""
-    return [(left, bottom), (right, bottom), (right, top), (left, top)]
+def box(left: float, bottom: float, right: float, top: float) -> Numbers:
+    """The outline of a rectangle in metres, float (4, 2)."""
+    return np.array([(left, bottom), (right, bottom), (right, top), (left, top)])
