@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from segpipe.classes import ClassList, LabelRules
 from segpipe.errors import ConfigError
@@ -170,6 +178,16 @@ class EvaluationConfig(Frozen):
         self.excluded()
         return self
 
+    def absolute(self) -> EvaluationConfig:
+        """The same with absolute paths, so that it means the same in another folder or process."""
+        sides = {side: {"store": _absolute(getattr(self, side).store)} for side in SIDES}
+        changed = {side: getattr(self, side).model_copy(update=update) for side, update in sides.items()}
+        table = self.image_table and self.image_table.model_copy(
+            update={"path": _absolute(self.image_table.path)}
+        )
+        rest = {"image_table": table, "results": _absolute(self.results)}
+        return self.model_copy(update={"truth": changed["truth"], "pred": changed["pred"], **rest})
+
     def class_list(self) -> ClassList:
         """The classes by id."""
         return self.classes.class_list()
@@ -201,6 +219,10 @@ class EvaluationConfig(Frozen):
     def to_yaml(self) -> str:
         """The whole configuration with all defaults, as YAML that loads again."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _absolute(address: str) -> str:
+    return address if "://" in address else str(Path(address).absolute())
 
 
 def folder_name(text: str) -> str:
@@ -249,7 +271,9 @@ def make_config(
 ) -> EvaluationConfig:
     """A configuration from plain values (see `load_config`)."""
     if not isinstance(values, Mapping):
-        message = f"{source}: found {type(values).__name__}, expected keys and values (suite, truth, pred, ...)"
+        message = (
+            f"{source}: found {type(values).__name__}, expected keys and values (suite, truth, pred, ...)"
+        )
         raise ConfigError(message)
     changed: dict[str, Any] = dict(values)
     for text in overrides:

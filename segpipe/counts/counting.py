@@ -21,6 +21,7 @@ from segpipe.counts.partials import Partial, PartialStore, encode, write_atomica
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.plan_file import read_buckets
+from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.storage import Storage, open_storage
 from segpipe.statistics.confusion import ImageCounts, LabelMaps, count_images
@@ -112,7 +113,8 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
     """
     folder = Path(run)
     context = read_context(folder)
-    buckets = {bucket.number: bucket for bucket in read_buckets(folder / PLAN_NAME, {part.bucket for part in parts})}
+    numbers = sorted({part.bucket for part in parts})
+    buckets = {bucket.number: bucket for bucket in read_buckets(folder / PLAN_NAME, numbers)}
     loaded = _ahead(_load_all(context, [(part, buckets[part.bucket]) for part in parts]))
     results: list[Counted] = []
     windows: list[tuple[_Window, ImageCounts]] = []
@@ -123,9 +125,10 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
             bucket = buckets[part.bucket]
             if not item.changed:
                 _keep(folder, context, bucket, part, windows)
-            pixels = sum(bucket.sizes[image][0] * bucket.sizes[image][1] for w, _ in windows for image in w.images)
-            images = sum(len(window.images) for window, _ in windows)
-            results.append(replace(item, images=images, pixels=pixels, stored_bytes=_stored_bytes(bucket, part)))
+            images = sum(len(counts) for _, counts in windows)
+            pixels = sum(int(counts.cells.counts.sum()) for _, counts in windows)
+            stored = _stored_bytes(bucket, part)
+            results.append(replace(item, images=images, pixels=pixels, stored_bytes=stored))
             windows = []
     return results
 
@@ -232,8 +235,9 @@ class _Side:
         array = self._side.array[images[0]]
         if array < 0:
             return LabelMaps(None)
+        indices = [self._side.index[image] for image in images]
         try:
-            return _gather(self._reader(array), self._side, [self._side.index[image] for image in images], array)
+            return _gather(self._reader(array), self._side.arrays[array], indices)
         except (DamagedChunkError, InputChangedError) as error:
             error.problems[:] = [replace(problem, side=self._name) for problem in error.problems]
             raise
@@ -245,11 +249,10 @@ class _Side:
         return self._open[1]
 
 
-def _gather(reader: LabelReader, side: BucketSide, indices: list[int], array: int) -> LabelMaps:
+def _gather(reader: LabelReader, meta: ArrayMeta, indices: list[int]) -> LabelMaps:
     """Label maps at some positions of an array, in the order asked for; no chunk is read twice."""
     if indices == [-1]:
         return LabelMaps(reader.read(None), [(0, rows, columns) for _, rows, columns in reader.absent(None)])
-    meta = side.arrays[array]
     held: list[int] = []
     values: list[NDArray[Any]] = []
     absent: list[tuple[int, slice, slice]] = []
@@ -282,4 +285,3 @@ def _runs(indices: list[int], unit: int) -> Iterator[list[int]]:
             run = []
         run.append(index)
     yield run
-

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import InfrastructureError
 from segpipe.kernels.cells import ConfusionCells
-from segpipe.kernels.positions import InvalidLabel
+from segpipe.kernels.positions import InvalidValue, InvalidValues
 from segpipe.statistics.confusion import ImageCounts
 
 MAGIC = b"segpipe1"
@@ -55,10 +55,10 @@ def encode(partial: Partial, name: str) -> bytes:
         "num_classes": partial.counts.cells.num_classes,
         "ids": partial.ids,
         "lengths": [len(values) for _, _, values in arrays],
-        "invalid": [[image, asdict(label)] for image, label in partial.counts.invalid],
+        "invalid": [[image, asdict(values)] for image, values in partial.counts.invalid],
     }
     head = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    payload = Zstd(level=3).encode(b"".join(values.tobytes() for _, _, values in arrays))
+    payload: bytes = Zstd(level=3).encode(b"".join(values.tobytes() for _, _, values in arrays))
     body = struct.pack("<I", len(head)) + head + payload
     return MAGIC + blake2b(body, digest_size=_DIGEST_BYTES).digest() + body
 
@@ -71,16 +71,27 @@ def decode(data: bytes, name: str) -> Partial:
     """
     start = len(MAGIC) + _DIGEST_BYTES
     body = data[start:]
-    if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : start] != blake2b(body, digest_size=_DIGEST_BYTES).digest():
+    digest = blake2b(body, digest_size=_DIGEST_BYTES).digest()
+    if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : start] != digest:
         raise DamagedPartialError(name)
     (length,) = struct.unpack_from("<I", body)
     header = json.loads(body[4 : 4 + length])
     if header["name"] != name:
         raise DamagedPartialError(name)
     arrays = iter(_split(Zstd().decode(body[4 + length :]), header["lengths"]))
-    parts = [ConfusionCells(header["num_classes"], *(next(arrays) for _ in _DTYPES)) for _ in _PARTS]
-    invalid = tuple((image, InvalidLabel(**label)) for image, label in header["invalid"])
-    return Partial(tuple(header["ids"]), ImageCounts(*parts, invalid=invalid))
+    cells, absent_truth, absent_pred, absent_both = (
+        ConfusionCells(header["num_classes"], *(next(arrays) for _ in _DTYPES)) for _ in _PARTS
+    )
+    invalid = tuple((image, _invalid_values(values)) for image, values in header["invalid"])
+    return Partial(tuple(header["ids"]), ImageCounts(cells, absent_truth, absent_pred, absent_both, invalid))
+
+
+def _invalid_values(plain: dict[str, list[dict[str, Any]]]) -> InvalidValues:
+    sides = (
+        tuple(InvalidValue(item["value"], tuple(item["position"]), item["pixels"]) for item in plain[side])
+        for side in ("truth", "pred")
+    )
+    return InvalidValues(*sides)
 
 
 def _split(payload: bytes, lengths: Sequence[int]) -> list[NDArray[Any]]:
@@ -125,5 +136,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        message = f"{path}: cannot be written ({error.strerror}); make room or choose another folder for results"
+        message = (
+            f"{path}: cannot be written ({error.strerror}); make room or choose another folder for results"
+        )
         raise InfrastructureError(message) from None

@@ -52,7 +52,7 @@ def run_tasks(
             try:
                 results = future.result()
             except CancelledError as error:
-                message = "the cluster was lost while counting; what was counted is kept, run the same command again"
+                message = "the cluster was lost; what was counted is kept, run the same command again"
                 raise InfrastructureError(message) from error
             except Exception as error:
                 if not pool.killed(error):

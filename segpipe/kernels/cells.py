@@ -53,7 +53,8 @@ class ConfusionCells:
     def pixels(self) -> NDArray[np.int64]:
         """The number of pixels of each image, int64 (image,)."""
         running = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
-        return running[self.offsets[1:]] - running[self.offsets[:-1]]
+        pixels: NDArray[np.int64] = running[self.offsets[1:]] - running[self.offsets[:-1]]
+        return pixels
 
     def dense(self) -> NDArray[np.int64]:
         """The matrices, int64 (image, S, S)."""

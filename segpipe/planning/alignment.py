@@ -83,7 +83,7 @@ def _by_index(truth: ImageSet, pred: ImageSet) -> NDArray[np.int64]:
                 store=pred.store,
                 found=f"{len(pred.heights)} images",
                 expected=f"{len(truth.heights)} as in truth",
-                advice="give both stores image ids (a coordinate array `image`), so that images can be matched",
+                advice="give both stores image ids (an array `image`), so that images can be matched",
             )
         )
     return np.arange(len(truth.heights), dtype=np.int64)
@@ -98,7 +98,7 @@ def _one_sided(truth: ImageSet, pred: ImageSet) -> Problem:
         store=bare.store,
         found="no image ids",
         expected=f"image ids, since {other} has them",
-        advice="write the ids of the images as an array `image` beside the label maps, or as the attribute image_ids",
+        advice="write the ids as an array `image` beside the label maps, or as the attribute image_ids",
     )
 
 

@@ -133,6 +133,8 @@ def stored_units(array: ArrayMeta, indices: NDArray[np.int64]) -> list[str]:
         array: (image, y, x), or (y, x) with the single index -1.
         indices: positions along the image axis.
     """
-    spatial = [range(-(-size // chunk)) for size, chunk in zip(array.shape[-2:], array.chunks[-2:], strict=True)]
-    rows = [()] if len(array.shape) == 2 else [(int(row),) for row in np.unique(indices // array.chunks[0])]
-    return [array.chunk_key((*row, y, x)) for row in rows for y in spatial[0] for x in spatial[1]]
+    rows, columns = array.grid[-2:]
+    places = (
+        [()] if len(array.shape) == 2 else [(int(unit),) for unit in np.unique(indices // array.chunks[0])]
+    )
+    return [array.chunk_key((*place, y, x)) for place in places for y in range(rows) for x in range(columns)]

@@ -25,8 +25,8 @@ FIRST_KEYS = 5
 """How many absent objects of an array a message names."""
 
 ABSENT_ADVICE = (
-    "Zarr writes nothing for a chunk that holds only the fill value, and nothing tells such a chunk from a lost "
-    "one. If absent chunks are background in this dataset, declare it with this line of the config:\n"
+    "Zarr writes nothing for a chunk that holds only the fill value, and nothing tells such a chunk from a "
+    "lost one. If absent chunks are background in this dataset, declare it with this line of the config:\n"
     "    missing_chunks: are_fill_value\n"
     "  If they were lost, write them again, or use missing_chunks: skip or count_as_void"
 )
@@ -88,7 +88,8 @@ def make_plan(config: EvaluationConfig) -> Plan:
     columns = {name: values[alignment.truth] for name, values in inventory.truth.columns.items()}
     if config.image_table is not None:
         columns |= join_table(config.image_table, alignment.ids)
-    return Plan(config, inventory, alignment, cut_buckets(inventory, alignment, config.bucket_images), columns)
+    cut = cut_buckets(inventory, alignment, config.bucket_images)
+    return Plan(config, inventory, alignment, cut, columns)
 
 
 def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
@@ -108,9 +109,7 @@ def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
     )
 
 
-def _seen(
-    images: ImageSet, array: ArrayMeta, indices: NDArray[np.int64]
-) -> dict[str, ObjectInfo | None]:
+def _seen(images: ImageSet, array: ArrayMeta, indices: NDArray[np.int64]) -> dict[str, ObjectInfo | None]:
     prefix = f"{array.path}/" if array.path else ""
     return {key: images.objects.get(prefix + key) for key in stored_units(array, indices)}
 
@@ -154,7 +153,7 @@ class AbsentObjects:
                     store=images.store,
                     array=path,
                     chunk=", ".join(names) + (", ..." if absent > len(names) else ""),
-                    found=f"{absent} of {total} chunks absent, which would be read as {_fill(plan, side, array)}",
+                    found=f"{absent} of {total} chunks absent, to be read as {_fill(plan, side, array)}",
                     expected="every chunk written",
                     advice=ABSENT_ADVICE,
                 )

@@ -1,4 +1,4 @@
-"""plan.parquet: the buckets of a run, so that a worker needs no more than the run's path and their numbers."""
+"""plan.parquet: the buckets of a run; a worker needs no more than the run's path and their numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ _SIDE = [
     ("objects", pa.list_(_OBJECT)),
     ("array", pa.list_(pa.int32())),
     ("index", pa.list_(pa.int64())),
-    ("fingerprint", pa.string()),
 ]
 SCHEMA = pa.schema(
     [
@@ -46,6 +45,8 @@ SCHEMA = pa.schema(
         ("ids", pa.list_(pa.string())),
         ("height", pa.list_(pa.int64())),
         ("width", pa.list_(pa.int64())),
+        ("truth_fingerprint", pa.string()),
+        ("pred_fingerprint", pa.string()),
         ("truth", pa.struct(_SIDE)),
         ("pred", pa.struct(_SIDE)),
     ]
@@ -108,6 +109,8 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
         "ids": bucket.ids,
         "height": [height for height, _ in bucket.sizes],
         "width": [width for _, width in bucket.sizes],
+        "truth_fingerprint": fingerprint(bucket.truth),
+        "pred_fingerprint": fingerprint(bucket.pred),
         "truth": _side_row(bucket.truth),
         "pred": _side_row(bucket.pred),
     }
@@ -126,7 +129,6 @@ def _side_row(side: BucketSide) -> dict[str, Any]:
         ],
         "array": side.array,
         "index": side.index,
-        "fingerprint": fingerprint(side),
     }
 
 
@@ -174,4 +176,4 @@ def _object(item: dict[str, Any]) -> ObjectInfo | None:
 
 @lru_cache(maxsize=4096)
 def _array(path: str, shape: tuple[int, ...], document: str) -> ArrayMeta:
-    return parse_array(path, json.loads(document), shape)
+    return parse_array(path, {**json.loads(document), "shape": list(shape)}, {})

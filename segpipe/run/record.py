@@ -51,7 +51,10 @@ def create_run(config: EvaluationConfig) -> Path:
 
 
 def _take_number(runs: Path) -> int:
-    number = max((int(path.name.lstrip(".")[:6]) for path in runs.iterdir() if path.name.lstrip(".")[:6].isdigit()), default=0)
+    number = max(
+        (int(path.name.lstrip(".")[:6]) for path in runs.iterdir() if path.name.lstrip(".")[:6].isdigit()),
+        default=0,
+    )
     while True:
         number += 1
         try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segpipe.classes import LabelRules
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.confusion import count_confusion
-from segpipe.kernels.positions import InvalidLabel, find_invalid
+from segpipe.kernels.positions import InvalidValues, find_invalid
 
 INVALID_SHOWN = 8
 """Distinct invalid values that are kept of each image and side, each with its first position."""
@@ -43,14 +43,14 @@ class ImageCounts:
         cells: one extended matrix per image, absent chunks taken for their fill value.
         absent_truth, absent_pred, absent_both: the part of `cells` that comes from pixels whose chunk is
             absent on one side only or on both, so that every rule for them can be applied afterwards.
-        invalid: the first invalid labels, with the number of the image.
+        invalid: the first invalid values of each image that has some, with the number of the image.
     """
 
     cells: ConfusionCells
     absent_truth: ConfusionCells
     absent_pred: ConfusionCells
     absent_both: ConfusionCells
-    invalid: tuple[tuple[int, InvalidLabel], ...] = ()
+    invalid: tuple[tuple[int, InvalidValues], ...] = ()
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -60,14 +60,14 @@ class ImageCounts:
         """The images of several parts, one after the other; at least one part."""
         starts = np.cumsum([0, *map(len, parts)])
         return cls(
-            *(
-                ConfusionCells.concatenate([getattr(part, name) for part in parts])
-                for name in ("cells", "absent_truth", "absent_pred", "absent_both")
-            ),
+            cells=ConfusionCells.concatenate([part.cells for part in parts]),
+            absent_truth=ConfusionCells.concatenate([part.absent_truth for part in parts]),
+            absent_pred=ConfusionCells.concatenate([part.absent_pred for part in parts]),
+            absent_both=ConfusionCells.concatenate([part.absent_both for part in parts]),
             invalid=tuple(
-                (int(start) + image, label)
+                (int(start) + image, values)
                 for start, part in zip(starts, parts, strict=False)
-                for image, label in part.invalid
+                for image, values in part.invalid
             ),
         )
 
@@ -113,7 +113,8 @@ def _absent_parts(
         for part, mask in zip(parts, masks, strict=True):
             pair = truth.values[image][mask][np.newaxis], pred.values[image][mask][np.newaxis]
             part.append(count_confusion(*pair, truth_rules, pred_rules))
-    return ImageCounts(none, *(ConfusionCells.concatenate(part) for part in parts))
+    only_truth, only_pred, both = (ConfusionCells.concatenate(part) for part in parts)
+    return ImageCounts(none, only_truth, only_pred, both)
 
 
 def _mask(regions: Iterable[Region], image: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -125,11 +126,14 @@ def _mask(regions: Iterable[Region], image: int, shape: tuple[int, ...]) -> NDAr
 
 
 def _invalid(
-    truth: NDArray[Any], pred: NDArray[Any], cells: ConfusionCells, truth_rules: LabelRules, pred_rules: LabelRules
-) -> tuple[tuple[int, InvalidLabel], ...]:
+    truth: NDArray[Any],
+    pred: NDArray[Any],
+    cells: ConfusionCells,
+    truth_rules: LabelRules,
+    pred_rules: LabelRules,
+) -> tuple[tuple[int, InvalidValues], ...]:
     bad = (cells.truth_codes == truth_rules.invalid) | (cells.pred_codes == pred_rules.invalid)
     return tuple(
-        (image, label)
+        (image, find_invalid(truth[image], pred[image], truth_rules, pred_rules, INVALID_SHOWN))
         for image in np.unique(cells.image_of_cell[bad]).tolist()
-        for label in find_invalid(truth[image], pred[image], truth_rules, pred_rules, INVALID_SHOWN)
     )

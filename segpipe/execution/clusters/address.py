@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import Field
 
+from segpipe.errors import InfrastructureError
 from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, Pool
 
 CONNECT_S = 30
@@ -14,9 +15,10 @@ CONNECT_S = 30
 
 @CLUSTERS.register("address")
 class Address(ClusterOptions):
-    """Options: `address` of the scheduler (`tcp://host:8786`); `workers` and `memory_limit` of one, for the plan.
+    """Options: `address` of the scheduler (`tcp://host:8786`), and for the plan `workers` and `memory_limit`.
 
-    All workers must see the stores and the results under the same paths.
+    `memory_limit` is that of one worker, in bytes. All workers must see the stores and the results under the
+    same paths.
     """
 
     address: str = Field(pattern=r"^(tcp|tls|ucx|ws|wss)://[^@]+$")
@@ -46,12 +48,14 @@ class Address(ClusterOptions):
         try:
             client = distributed.Client(self.address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
-            raise not_started(f"no scheduler at {self.address}", error, advice) from error
+            message = not_started(f"the scheduler at {self.address}", error, advice)
+            raise InfrastructureError(message) from error
         with client:
             try:
                 client.wait_for_workers(1, timeout=CONNECT_S)
             except TimeoutError as error:
-                raise not_started(f"no worker at {self.address}", error, advice) from error
+                message = not_started(f"a worker at {self.address}", error, advice)
+                raise InfrastructureError(message) from error
             slots = sum(client.nthreads().values())
             with client_pool(client, slots) as pool:
                 yield pool

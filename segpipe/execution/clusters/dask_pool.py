@@ -8,7 +8,6 @@ from typing import Any
 
 import distributed
 
-from segpipe.errors import InfrastructureError
 from segpipe.execution.clusters.base import Pool
 
 KILLED_WORKERS = 2
@@ -35,6 +34,6 @@ def client_pool(client: distributed.Client, slots: int) -> Iterator[Pool]:
         executor.shutdown(wait=False)
 
 
-def not_started(what: str, error: Exception, advice: str) -> InfrastructureError:
-    """The error of a cluster that does not start or cannot be reached."""
-    return InfrastructureError(f"{what}: {type(error).__name__}: {error}. {advice}")
+def not_started(what: str, error: Exception, advice: str) -> str:
+    """The words for a cluster that does not start or cannot be reached."""
+    return f"{what} does not answer ({type(error).__name__}: {error}). {advice}"

@@ -12,7 +12,7 @@ import psutil
 from dask.utils import parse_bytes
 from pydantic import Field, field_validator
 
-from segpipe.errors import ConfigError
+from segpipe.errors import ConfigError, InfrastructureError
 from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, Pool, cores
 
 START_S = 90
@@ -20,7 +20,7 @@ START_S = 90
 
 @CLUSTERS.register("local")
 class Local(ClusterOptions):
-    """Options: `workers` (as many as cores if not said), `memory_limit` of each (`2 GiB`; a share if not said)."""
+    """Options: `workers` (as many as cores if not said), `memory_limit` of each (`2 GiB`, else a share)."""
 
     workers: int | None = Field(default=None, ge=1, le=1024)
     memory_limit: str | int | None = None
@@ -72,7 +72,8 @@ class Local(ClusterOptions):
                     silence_logs=logging.CRITICAL,
                 )
             except (OSError, RuntimeError, TimeoutError) as error:
-                raise not_started("the Dask cluster on this machine does not start", error, advice) from error
+                message = not_started("the Dask cluster on this machine", error, advice)
+                raise InfrastructureError(message) from error
             with cluster:
                 with distributed.Client(cluster, timeout=START_S, set_as_default=False) as client:
                     with client_pool(client, self.slots()) as pool:
@@ -82,5 +83,5 @@ class Local(ClusterOptions):
 def _refuse_in_spawned_process() -> None:
     """A worker that is just starting imports the user's script again; it must not start a cluster in turn."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        message = "segpipe was called while a worker process started: put the call under `if __name__ == '__main__':`"
+        message = "segpipe was called by a process that starts: call it under `if __name__ == '__main__':`"
         raise ConfigError(message)

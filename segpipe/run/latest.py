@@ -1,0 +1,56 @@
+"""latest.json: which run a suite's model stands at. It moves forward by run number, never back."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segpipe.errors import InfrastructureError
+from segpipe.run.record import write_json
+
+LATEST_NAME = "latest.json"
+LOCK_S = 20.0
+"""Moving `latest` takes a few milliseconds; a lock that is older than this was left by a killed process."""
+
+
+def publish_latest(run: Path) -> None:
+    """Let `latest` point to a run, unless it points to a later one already."""
+    latest = run.parent.parent / LATEST_NAME
+    with _lock(latest.with_suffix(".lock")):
+        if latest.exists() and json.loads(latest.read_text())["run"] > run.name:
+            return
+        write_json(latest, {"run": run.name})
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    deadline = time.monotonic() + 2 * LOCK_S
+    while True:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            break
+        except FileExistsError:
+            _break_if_old(path)
+        if time.monotonic() > deadline:
+            message = f"{path} is held by another run; remove it if none is running"
+            raise InfrastructureError(message)
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _break_if_old(path: Path) -> None:
+    """Take away a lock that nobody holds any more; of several who try, the rename lets one succeed."""
+    try:
+        if time.time() - path.stat().st_mtime > LOCK_S:
+            stale = path.with_name(f"{path.name}.{os.getpid()}.stale")
+            os.rename(path, stale)
+            stale.unlink()
+    except FileNotFoundError:
+        return

@@ -1,0 +1,210 @@
+"""The plan stage: the table of buckets with what is counted already, and what the rest will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from segpipe.counts.partials import PartialStore
+from segpipe.errors import InputError, Problem
+from segpipe.execution.choose import choose_cluster, estimate_s, tasks_needed
+from segpipe.planning.bucket import Bucket
+from segpipe.planning.memory import PROCESS_BYTES, task_memory
+from segpipe.planning.plan import AbsentObjects, Plan
+from segpipe.planning.plan_file import PlannedBucket, write_plan
+
+WARN_AMPLIFICATION = 1.5
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """A plan in figures.
+
+    Attributes:
+        images, pixels: to be evaluated.
+        skipped_images, skipped_pixels: left out by settings.
+        buckets, hits: units of partial counts, and how many of them are there already.
+        pixels_left, stored_bytes_left: what is still to be counted.
+        objects, stored_bytes, absent_objects: in both stores, of the label maps to be evaluated.
+        decoded_bytes: of those label maps.
+        read_amplification: bytes decoded over bytes there are.
+        tasks, task_memory_bytes, cluster, estimate_s: how the rest will be counted.
+        aligned_by: `id` or `index`.
+        warnings: what the user should know.
+    """
+
+    images: int
+    pixels: int
+    skipped_images: int
+    skipped_pixels: int
+    buckets: int
+    hits: int
+    images_left: int
+    pixels_left: int
+    stored_bytes_left: int
+    objects: int
+    stored_bytes: int
+    absent_objects: int
+    decoded_bytes: int
+    read_amplification: float
+    tasks: int
+    task_memory_bytes: int
+    cluster: str
+    estimate_s: float
+    aligned_by: str
+    warnings: list[str]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For people: what, and how much."""
+        return [
+            ("images", f"{self.images:,} ({self.skipped_images:,} left out), matched by {self.aligned_by}"),
+            ("pixels", f"{self.pixels:,}"),
+            (
+                "objects",
+                f"{self.objects:,} ({self.absent_objects:,} absent), {_size(self.stored_bytes)} stored",
+            ),
+            ("decoded", f"{_size(self.decoded_bytes)}, read amplification {self.read_amplification:.2f}"),
+            ("buckets", f"{self.buckets:,}, {self.hits:,} of them counted already"),
+            ("to count", f"{self.images_left:,} images, {_size(self.stored_bytes_left)} stored"),
+            ("tasks", f"{self.tasks:,}, each up to {_size(self.task_memory_bytes)} beside the process"),
+            ("cluster", self.cluster),
+            ("estimate", f"{self.estimate_s:.1f} s on one core"),
+        ]
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+def survey(plan: Plan, partials: PartialStore, path: Path | None = None) -> PlanSummary:
+    """Go through all buckets once: look up their keys, add up, and write plan.parquet if `path` is given.
+
+    Raises:
+        InputError: chunks are absent and nothing declares what they are; memory or read amplification
+            would be too much.
+    """
+    sums = _Sums(partials)
+    planned = sums.through(plan.buckets())
+    if path is None:
+        for _ in planned:
+            pass
+    else:
+        write_plan(path, planned)
+    summary = _summary(plan, sums)
+    problems = sums.absent.problems(plan) + _too_much(plan, summary)
+    if problems:
+        raise InputError(problems)
+    return summary
+
+
+class _Sums:
+    """What adds up over the buckets of a plan."""
+
+    def __init__(self, partials: PartialStore) -> None:
+        self._partials = partials
+        self.absent = AbsentObjects()
+        self.pixels = self.images = self.hits = self.stored_bytes = 0
+        self.left = dict.fromkeys(("buckets", "images", "pixels", "stored_bytes", "objects"), 0)
+
+    def through(self, buckets: Iterator[Bucket]) -> Iterator[PlannedBucket]:
+        for bucket in buckets:
+            hit = bucket.key in self._partials
+            sides = (bucket.truth, bucket.pred)
+            infos = [info for side in sides for objects in side.objects for info in objects.values() if info]
+            stored = sum(info.size for info in infos)
+            self.absent.add(bucket)
+            self.images += len(bucket.ids)
+            self.pixels += bucket.pixels
+            self.stored_bytes += stored
+            self.hits += hit
+            if not hit:
+                more = (1, len(bucket.ids), bucket.pixels, stored, len(infos))
+                self.left = {
+                    name: old + new for (name, old), new in zip(self.left.items(), more, strict=True)
+                }
+            yield PlannedBucket(bucket, hit)
+
+
+def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
+    inventory = plan.inventory
+    per_pixel = sum(side.arrays[0].dtype.itemsize for side in (inventory.truth, inventory.pred))
+    seconds = estimate_s(sums.left["pixels"] * per_pixel, sums.left["objects"])
+    cluster = choose_cluster(plan.config.cluster, seconds)
+    warnings = list(_warnings(plan))
+    skipped = sorted(set(range(len(inventory.truth.heights))) - set(plan.alignment.truth.tolist()))
+    return PlanSummary(
+        images=plan.images,
+        pixels=sums.pixels,
+        skipped_images=len(skipped),
+        skipped_pixels=int((inventory.truth.heights[skipped] * inventory.truth.widths[skipped]).sum()),
+        buckets=len(plan),
+        hits=sums.hits,
+        images_left=sums.left["images"],
+        pixels_left=sums.left["pixels"],
+        stored_bytes_left=sums.left["stored_bytes"],
+        objects=sums.absent.stored,
+        stored_bytes=sums.stored_bytes,
+        absent_objects=sums.absent.absent,
+        decoded_bytes=sums.pixels * per_pixel,
+        read_amplification=plan.amplification,
+        tasks=tasks_needed(sums.left["buckets"], seconds, cluster.slots()),
+        task_memory_bytes=task_memory(inventory, plan.cut),
+        cluster=cluster.words(),
+        estimate_s=seconds,
+        aligned_by=plan.alignment.by,
+        warnings=warnings,
+    )
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    if plan.alignment.by == "index":
+        yield "Neither store has image ids: images were matched by their position."
+    for name, images in (("truth", plan.inventory.truth), ("pred", plan.inventory.pred)):
+        yield from (
+            f"Metadata of {name} left out: {column}: {why}." for column, why in images.left_out.items()
+        )
+        bare = [array.path or images.store for array in images.arrays if not array.has_checksum]
+        if bare:
+            which = bare[0] if len(bare) == 1 else f"{len(bare)} arrays, {bare[0]} among them"
+            yield (
+                f"The chunks of {name} carry no checksum ({which}): a damaged bit would be read as other "
+                "labels unseen. Write with a checksum (crc32c, or zstd with checksum)."
+            )
+    if plan.alignment.left_out:
+        left_out = len(plan.alignment.left_out)
+        yield f"{left_out} images have no prediction and are left out (on_missing_pred: skip)."
+    if plan.amplification > WARN_AMPLIFICATION:
+        yield (
+            f"Chunks are read {plan.amplification:.1f} times on average, because truth and pred are chunked "
+            "or ordered differently; rewriting one of them like the other makes the evaluation faster."
+        )
+
+
+def _too_much(plan: Plan, summary: PlanSummary) -> list[Problem]:
+    problems = []
+    if summary.read_amplification > plan.config.max_read_amplification:
+        problems.append(
+            Problem(
+                kind="read amplification",
+                found=f"every chunk would be read {summary.read_amplification:.1f} times",
+                expected=f"at most {plan.config.max_read_amplification:g} (max_read_amplification)",
+                advice="store truth and pred with the same chunks and order, or raise max_read_amplification",
+            )
+        )
+    cluster = choose_cluster(plan.config.cluster, summary.estimate_s)
+    needed, there = summary.task_memory_bytes + PROCESS_BYTES, cluster.memory_per_slot()
+    if needed > there:
+        problems.append(
+            Problem(
+                kind="memory",
+                found=f"one task needs {_size(needed)}",
+                expected=f"at most {_size(there)} for one of {cluster.slots()} tasks on {cluster.words()}",
+                advice="use fewer workers or a larger memory_limit, or store the label maps in smaller chunks",
+            )
+        )
+    return problems

@@ -1,0 +1,130 @@
+"""What a report says about the run: coverage, rules in words, versions, timings, fingerprints."""
+
+from __future__ import annotations
+
+import platform
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from segpipe.config import SIDES, EvaluationConfig
+from segpipe.counts.counting import PLAN_NAME
+from segpipe.metrics.scores import Scores
+from segpipe.reports.summary import RunSummary, Tally
+from segpipe.run.planned import PlanSummary
+from segpipe.run.reduced import Reduction
+
+PACKAGES = (
+    "segpipe",
+    "numpy",
+    "numba",
+    "zarr",
+    "numcodecs",
+    "dask",
+    "distributed",
+    "prefect",
+    "xarray",
+    "pyarrow",
+)
+
+
+def run_summary(
+    run: Path,
+    config: EvaluationConfig,
+    planned: PlanSummary,
+    reduction: Reduction,
+    state: dict[str, Any],
+    scores: Scores,
+) -> RunSummary:
+    """The summary of a run for its reports."""
+    skipped = len(reduction.skipped)
+    return RunSummary(
+        suite=config.suite,
+        model=config.model,
+        run=run.name,
+        images=Tally(
+            planned=planned.images + planned.skipped_images,
+            counted=reduction.images,
+            skipped=planned.skipped_images + skipped,
+            quarantined=reduction.quarantined_images,
+        ),
+        pixels=Tally(
+            planned=planned.pixels + planned.skipped_pixels,
+            counted=reduction.pixels,
+            skipped=planned.skipped_pixels + reduction.skipped_pixels,
+            quarantined=reduction.quarantined_pixels,
+        ),
+        alignment="id" if planned.aligned_by == "id" else "index",
+        warnings=(*planned.warnings, *_found(config, reduction, scores)),
+        rules=tuple(_rules(config)),
+        versions=_versions(),
+        timings=state.get("timings", {}),
+        provenance={
+            "started": state["started"],
+            "host": state["host"],
+            "truth": str(config.truth),
+            "pred": str(config.pred),
+            "reader": "zarr-python behind segpipe's checking store",
+            "fingerprints": fingerprints(run),
+            "plan": {name: value for name, value in planned.__dict__.items() if name != "warnings"},
+            "recounted_buckets": reduction.recounted,
+        },
+        config=config.to_yaml(),
+    )
+
+
+def fingerprints(run: Path) -> dict[str, str]:
+    """One hash for all that was read of each side, from the plan's fingerprints of the buckets."""
+    table = pq.read_table(run / PLAN_NAME, columns=[f"{side}_fingerprint" for side in SIDES])
+    texts = {side: "".join(table[f"{side}_fingerprint"].to_pylist()) for side in SIDES}
+    return {side: blake2b(text.encode(), digest_size=20).hexdigest() for side, text in texts.items()}
+
+
+def _found(config: EvaluationConfig, reduction: Reduction, scores: Scores) -> list[str]:
+    """What the reduction found and the settings allow, in sentences."""
+    sentences = []
+    for side, pixels in zip(("truth", "pred"), reduction.fill_pixels, strict=True):
+        if pixels:
+            sentences.append(
+                f"{pixels:,} pixels of {side} lie in chunks that were never written, "
+                "which are declared to be the fill value."
+            )
+    if reduction.skipped:
+        skipped = len(reduction.skipped)
+        sentences.append(f"{skipped} images have absent chunks and are left out (missing_chunks: skip).")
+    for side, setting in (("truth", config.invalid_truth), ("pred", config.invalid_pred)):
+        images = sum(problem.side == side for problem in reduction.invalid)
+        if images:
+            sentences.append(
+                f"{images} images hold labels in {side} that no rule names: "
+                f"{scores.counts[f'invalid_{side}']:,} pixels (invalid_{side}: {setting})."
+            )
+    if reduction.quarantined_images:
+        lost = reduction.quarantined_images
+        sentences.append(f"{lost} images could not be read and are not in these figures.")
+    return sentences
+
+
+def _rules(config: EvaluationConfig) -> list[str]:
+    remap = "remapped" if config.remap or config.truth.remap or config.pred.remap else "class ids"
+    return [
+        f"Label values are {remap}; ignored in truth: {list(config.ignore_labels) or 'none'}; "
+        f"void in predictions: {list(config.void_labels) or 'none'}.",
+        f"Images without a prediction: on_missing_pred: {config.on_missing_pred}.",
+        f"Chunks that were never written: missing_chunks: {config.missing_chunks}.",
+        f"Labels that no rule names: invalid_truth: {config.invalid_truth}, "
+        f"invalid_pred: {config.invalid_pred}.",
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,238 @@
+"""The reduce stage: exactly the plan's partial counts, judged and put together in the plan's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.config import EvaluationConfig, Side
+from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, BucketPart, count_task
+from segpipe.counts.missing import Judged, judge_absent
+from segpipe.counts.partials import DamagedPartialError, Partial, PartialStore, decode
+from segpipe.counts.results import ResultsWriter
+from segpipe.errors import InfrastructureError, InputChangedError, InputError, Problem
+from segpipe.kernels.positions import InvalidValue
+from segpipe.planning.bucket import Bucket
+from segpipe.planning.plan import ABSENT_ADVICE
+from segpipe.planning.plan_file import read_plan
+from segpipe.run.images import metadata_kinds, read_images
+
+RESULTS_NAME = "results.zarr"
+
+
+@dataclass
+class Reduction:
+    """What the reduction found.
+
+    Attributes:
+        images, pixels: counted, and part of the results.
+        skipped: images left out because chunks of theirs are absent (`missing_chunks: skip`).
+        skipped_pixels: of those.
+        quarantined_images, quarantined_pixels: planned, but in no partial.
+        invalid: images with labels that no rule names.
+        absent: images with pixels under absent chunks that nothing declares.
+        fill_pixels: pixels under absent chunks that were declared to be the fill value: of truth, of pred.
+        recounted: buckets whose partial was damaged or gone and was counted again.
+        quarantined: images that could not be read when that was done.
+    """
+
+    images: int = 0
+    pixels: int = 0
+    skipped: list[Problem] = field(default_factory=list)
+    skipped_pixels: int = 0
+    quarantined_images: int = 0
+    quarantined_pixels: int = 0
+    invalid: list[Problem] = field(default_factory=list)
+    absent: list[Problem] = field(default_factory=list)
+    fill_pixels: list[int] = field(default_factory=lambda: [0, 0])
+    recounted: int = 0
+    quarantined: list[Problem] = field(default_factory=list)
+
+
+def reduce_partials(
+    run: Path,
+    config: EvaluationConfig,
+    partials: PartialStore,
+    fill_declared: dict[Side, bool],
+    given_up: set[int],
+) -> Reduction:
+    """Write results.zarr from the partials of the plan.
+
+    Every planned bucket is taken once, by its key; a partial that is damaged or gone is counted again here.
+
+    Args:
+        run: the run's folder.
+        config: its configuration.
+        partials: the store that all runs share.
+        fill_declared: whether absent chunks of a side are declared to be the fill value.
+        given_up: buckets with quarantined images; of them there are only the parts in the run's folder.
+
+    Raises:
+        InputError: labels that no rule names, or absent chunks that nothing declares, under the setting
+            `error`; all images are listed.
+    """
+    found = Reduction()
+    columns = read_images(run)
+    start = 0
+    with ResultsWriter(run / RESULTS_NAME, config.class_list(), metadata_kinds(run)) as writer:
+        for planned in read_plan(run / PLAN_NAME):
+            bucket = planned.bucket
+            for partial in _partials(run, bucket, None if bucket.number in given_up else partials, found):
+                _append(writer, bucket, partial, config, fill_declared, columns, start, found)
+            start += len(bucket.ids)
+    errors = list(_errors(found, config))
+    if errors:
+        raise InputError(errors)
+    return found
+
+
+def _partials(run: Path, bucket: Bucket, store: PartialStore | None, found: Reduction) -> list[Partial]:
+    """What there is of a bucket: the whole, or the parts that this run could count."""
+    whole = None
+    if store is not None:
+        whole = store.read(bucket.key) or _recount(run, bucket, store, found)
+    parts = [whole] if whole else list(_parts(run, bucket))
+    counted = [name for part in parts for name in part.ids]
+    lost = set(bucket.ids) - set(counted)
+    found.quarantined_images += len(lost)
+    found.quarantined_pixels += sum(
+        height * width for name, (height, width) in zip(bucket.ids, bucket.sizes, strict=True) if name in lost
+    )
+    if len(counted) + len(lost) != len(bucket.ids):
+        message = f"bucket {bucket.number}: partial counts of {counted}, planned were {list(bucket.ids)}"
+        raise AssertionError(message)
+    return parts
+
+
+def _parts(run: Path, bucket: Bucket) -> Iterator[Partial]:
+    for path in sorted((run / PARTS_NAME).glob(f"{bucket.number:09d}-*")):
+        try:
+            yield decode(path.read_bytes(), path.name)
+        except DamagedPartialError:
+            message = f"{path}: was damaged after it was written; run the same command again"
+            raise InfrastructureError(message) from None
+
+
+def _recount(run: Path, bucket: Bucket, store: PartialStore, found: Reduction) -> Partial | None:
+    (counted,) = count_task(str(run), [BucketPart(bucket.number)])
+    if counted.changed:
+        raise InputChangedError(counted.changed)
+    found.recounted += 1
+    found.quarantined += counted.quarantined
+    return store.read(bucket.key)
+
+
+def _append(
+    writer: ResultsWriter,
+    bucket: Bucket,
+    partial: Partial,
+    config: EvaluationConfig,
+    fill_declared: dict[Side, bool],
+    columns: dict[str, NDArray[Any]],
+    start: int,
+    found: Reduction,
+) -> None:
+    judged = judge_absent(
+        partial.counts, truth_is_fill=fill_declared["truth"], pred_is_fill=fill_declared["pred"]
+    )
+    found.invalid += _invalid_problems(partial, config)
+    problems = _absent_problems(partial, judged, config)
+    keep = np.arange(len(partial.ids))
+    if config.missing_chunks == "skip":
+        found.skipped += problems
+        keep = np.flatnonzero(~judged.affected)
+        found.skipped_pixels += int(judged.cells.pixels()[judged.affected].sum())
+    elif config.missing_chunks == "error":
+        found.absent += problems
+    place = {name: start + at for at, name in enumerate(bucket.ids)}
+    rows = [place[partial.ids[image]] for image in keep]
+    cells = judged.cells.take(keep)
+    writer.append(
+        [partial.ids[image] for image in keep],
+        cells,
+        {name: values[rows] for name, values in columns.items()},
+    )
+    found.images += len(keep)
+    found.pixels += int(cells.counts.sum())
+    for side, declared in enumerate(fill_declared.values()):
+        found.fill_pixels[side] += int(judged.absent_pixels[keep, side].sum()) if declared else 0
+
+
+def _absent_problems(partial: Partial, judged: Judged, config: EvaluationConfig) -> list[Problem]:
+    problems = []
+    for image in np.flatnonzero(judged.affected).tolist():
+        truth, pred = judged.absent_pixels[image].tolist()
+        problems.append(
+            Problem(
+                kind="missing chunk",
+                side="truth" if truth and not pred else "pred",
+                image=partial.ids[image],
+                found=f"chunks absent over {truth} pixels of truth and {pred} of pred",
+                expected="every chunk written",
+                advice=ABSENT_ADVICE if config.missing_chunks == "error" else "",
+            )
+        )
+    return problems
+
+
+def _invalid_problems(partial: Partial, config: EvaluationConfig) -> list[Problem]:
+    problems = []
+    sides: tuple[Side, Side] = ("truth", "pred")
+    for image, values in partial.counts.invalid:
+        for side in sides:
+            named: tuple[InvalidValue, ...] = getattr(values, side)
+            if named:
+                problems.append(
+                    Problem(
+                        kind=f"invalid {side}",
+                        side=side,
+                        image=partial.ids[image],
+                        found="; ".join(
+                            f"label {one.value} in {one.pixels} pixels, first at (y, x) = {one.position}"
+                            for one in named
+                        ),
+                        expected=_expected(config, side),
+                        advice=_advice(config, side, named),
+                    )
+                )
+    return problems
+
+
+def _expected(config: EvaluationConfig, side: Side) -> str:
+    rules = config.rules(side)
+    classes = sorted(value for value, code in rules.codes.items() if code < rules.num_classes)
+    whole = classes == list(range(classes[0], classes[-1] + 1)) if classes else False
+    shown = (
+        f"{classes[0]}..{classes[-1]}"
+        if whole
+        else ", ".join(map(str, classes[:20])) + (", ..." if classes[20:] else "")
+    )
+    kind, values = (
+        ("ignore_labels", config.ignore_labels) if side == "truth" else ("void_labels", config.void_labels)
+    )
+    return f"a class ({shown}) or one of {kind} {list(values)}"
+
+
+def _advice(config: EvaluationConfig, side: Side, named: tuple[InvalidValue, ...]) -> str:
+    if side == "truth":
+        return "list the label in ignore_labels, remap it, or say invalid_truth: ignore"
+    ignored = [one.value for one in named if one.value in config.ignore_labels]
+    if ignored:
+        return (
+            f"{ignored[0]} is an ignore label of truth; ignore_labels do not apply to predictions. If the "
+            f"model predicts {ignored[0]} for 'no class', say void_labels: [{ignored[0]}]: such pixels are misses"
+        )
+    return "list the label in void_labels, remap it, or say invalid_pred: count_as_miss or ignore"
+
+
+def _errors(found: Reduction, config: EvaluationConfig) -> Iterator[Problem]:
+    """What was found and the settings call an error."""
+    yield from found.absent
+    for problem in found.invalid:
+        if (config.invalid_truth if problem.side == "truth" else config.invalid_pred) == "error":
+            yield problem

@@ -1,0 +1,296 @@
+"""The stages of a run as plain functions; between them travels nothing but the run's path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+from segpipe.config import SIDES, EvaluationConfig, Side
+from segpipe.counts.counting import PLAN_NAME, Counted, CountingContext
+from segpipe.counts.partials import PartialStore
+from segpipe.counts.results import ResultsReader, write_scores
+from segpipe.errors import (
+    IncompleteError,
+    InfrastructureError,
+    InputChangedError,
+    InputError,
+    Problem,
+    problem_list,
+)
+from segpipe.execution.choose import choose_cluster, group_tasks
+from segpipe.execution.loop import run_tasks
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import Scores
+from segpipe.metrics.scoring import score_counts
+from segpipe.planning.plan import Plan, make_plan
+from segpipe.planning.plan_file import read_buckets, read_keys
+from segpipe.reports.base import ReportInput, write_reports
+from segpipe.run.images import write_images
+from segpipe.run.latest import publish_latest
+from segpipe.run.manifest import write_manifest
+from segpipe.run.planned import PlanSummary, survey
+from segpipe.run.progress import SILENT, Progress, Work
+from segpipe.run.provenance import run_summary
+from segpipe.run.record import (
+    create_run,
+    end_state,
+    heartbeat,
+    partials_of,
+    read_json,
+    read_state,
+    run_config,
+    write_json,
+    write_state,
+)
+from segpipe.run.reduced import RESULTS_NAME, Reduction, reduce_partials
+
+PLANNED_NAME = "planned.json"
+COUNTED_NAME = "counted.json"
+REDUCED_NAME = "reduced.json"
+PROBLEMS_NAME = "problems.json"
+
+
+@dataclass(frozen=True)
+class CountSummary:
+    """What the count stage did.
+
+    Attributes:
+        buckets, hits: of the plan.
+        counted: buckets that were counted now.
+        images, pixels: in those.
+        quarantined: images that could not be read, with the reason.
+        given_up: buckets that hold them.
+        seconds: the time it took.
+    """
+
+    buckets: int
+    hits: int
+    counted: int = 0
+    images: int = 0
+    pixels: int = 0
+    quarantined: list[Problem] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def preview(config: EvaluationConfig) -> tuple[Plan, PlanSummary]:
+    """The plan of an evaluation and its figures; nothing is written and no label map is read.
+
+    Raises:
+        InputError: everything that is wrong with the stores, at once.
+    """
+    plan = make_plan(config)
+    return plan, survey(plan, partials_of(config))
+
+
+def start(config: EvaluationConfig) -> Path:
+    """Make the folder of a new run."""
+    return create_run(config.absolute())
+
+
+def plan(run: Path) -> PlanSummary:
+    """Take the inventory, match images, cut buckets and write the plan into the run's folder.
+
+    Raises:
+        InputError: everything that is wrong with the stores, at once.
+    """
+    with _stage(run, "plan"):
+        config = run_config(run)
+        made = make_plan(config)
+        summary = survey(made, partials_of(config), run / PLAN_NAME)
+        write_images(run, made)
+        _context(config, made).write(run)
+        fill_declared = {side: made.missing_rule(side) == "are_fill_value" for side in SIDES}
+        left_out = [problem.as_row() for problem in made.alignment.left_out]
+        write_json(
+            run / PLANNED_NAME,
+            {"summary": asdict(summary), "fill_declared": fill_declared, "left_out": left_out},
+        )
+        return summary
+
+
+def _context(config: EvaluationConfig, made: Plan) -> CountingContext:
+    return CountingContext(
+        truth_store=config.truth.store,
+        pred_store=config.pred.store,
+        truth_rules=config.rules("truth"),
+        pred_rules=config.rules("pred"),
+        partials=str(partials_of(config).folder),
+        window_images=made.cut.window_images,
+    )
+
+
+def count(run: Path, progress: Progress = SILENT) -> CountSummary:
+    """Count every bucket of the plan that has no partial counts yet.
+
+    Raises:
+        InputChangedError: label maps changed after the inventory; what was counted of the others is kept.
+        InfrastructureError: the cluster was lost; what was counted is kept.
+    """
+    with _stage(run, "count"), heartbeat(run):
+        summary, changed = _count(run, progress)
+        write_json(run / COUNTED_NAME, asdict(summary))
+        if changed:
+            raise InputChangedError(changed)
+        return summary
+
+
+def _count(run: Path, progress: Progress) -> tuple[CountSummary, list[Problem]]:
+    config, planned = run_config(run), _planned(run)
+    keys = read_keys(run / PLAN_NAME)
+    left = list(compress(keys["bucket"].to_pylist(), [not hit for hit in keys["hit"].to_pylist()]))
+    total = Work(planned.images, planned.pixels, planned.stored_bytes)
+    done = Work(
+        planned.images - planned.images_left,
+        planned.pixels - planned.pixels_left,
+        planned.stored_bytes - planned.stored_bytes_left,
+    )
+    results: list[Counted] = []
+
+    def on_done(counted: Counted) -> None:
+        results.append(counted)
+        for problem in counted.quarantined:
+            progress.note(f"quarantined: {problem.sentence()}")
+        progress.advance(Work(counted.images, counted.pixels, counted.stored_bytes))
+
+    started = time.monotonic()
+    progress.begin(total, done)
+    try:
+        if left:
+            cluster = choose_cluster(config.cluster, planned.estimate_s)
+            with cluster.open() as pool:
+                tasks = group_tasks(left, min(planned.tasks, len(left)))
+                run_tasks(pool, run, tasks, lambda bucket: _ids(run, bucket), on_done)
+    finally:
+        progress.end()
+    summary = CountSummary(
+        buckets=planned.buckets,
+        hits=planned.hits,
+        counted=len({counted.bucket for counted in results}),
+        images=sum(counted.images for counted in results),
+        pixels=sum(counted.pixels for counted in results),
+        quarantined=[problem for counted in results for problem in counted.quarantined],
+        given_up=sorted({counted.bucket for counted in results if counted.quarantined}),
+        seconds=time.monotonic() - started,
+    )
+    return summary, [problem for counted in results for problem in counted.changed]
+
+
+def _ids(run: Path, bucket: int) -> tuple[str, ...]:
+    (one,) = read_buckets(run / PLAN_NAME, [bucket])
+    return one.ids
+
+
+def reduce(run: Path) -> None:
+    """Put the plan's partial counts together into results.zarr.
+
+    Raises:
+        InputError: labels that no rule names, or absent chunks that nothing declares, in any image.
+    """
+    with _stage(run, "reduce"):
+        config = run_config(run)
+        fill_declared: dict[Side, bool] = read_json(run / PLANNED_NAME)["fill_declared"]
+        given_up = set(read_json(run / COUNTED_NAME)["given_up"])
+        found = reduce_partials(run, config, _partials(run), fill_declared, given_up)
+        write_json(run / REDUCED_NAME, asdict(found))
+
+
+def _partials(run: Path) -> PartialStore:
+    return partials_of(run_config(run))
+
+
+def score(run: Path) -> None:
+    """Compute the scores from the counts and add them to results.zarr."""
+    with _stage(run, "score"):
+        write_scores(run / RESULTS_NAME, _scores(run))
+
+
+@lru_cache(maxsize=1)
+def _scores(run: Path) -> Scores:
+    """The scores of a run; kept for the stage that follows in the same process."""
+    results = ResultsReader(run / RESULTS_NAME)
+    blocks = (block.cells for block in results.blocks())
+    return score_counts(blocks, results.total(), results.classes, _scoring_rules(run_config(run)))
+
+
+def _scoring_rules(config: EvaluationConfig) -> ScoringRules:
+    return ScoringRules(
+        absent_class=config.absent_class,
+        # `error` has been judged when the counts were reduced: there are no invalid predictions left then.
+        invalid_pred="ignore" if config.invalid_pred == "ignore" else "count_as_miss",
+        exclude_classes=tuple(config.classes.names[class_id] for class_id in config.excluded()),
+        present=config.present,
+    )
+
+
+def report(run: Path) -> None:
+    """Write the reports of a scored run."""
+    with _stage(run, "report"):
+        planned, reduction = _planned(run), Reduction(**read_json(run / REDUCED_NAME))
+        summary = run_summary(run, run_config(run), planned, reduction, read_state(run), _scores(run))
+        given = ReportInput(ResultsReader(run / RESULTS_NAME), _scores(run), summary, _problems(run))
+        write_reports(run, given)
+
+
+def publish(run: Path) -> None:
+    """Declare the run finished: the manifest last, then `latest`.
+
+    Raises:
+        IncompleteError: more images are quarantined than `max_quarantined` allows. The run is published
+            as incomplete; `latest` does not move to it.
+    """
+    config = run_config(run)
+    quarantined = read_json(run / REDUCED_NAME)["quarantined_images"]
+    incomplete = quarantined > config.max_quarantined
+    end_state(run, "incomplete" if incomplete else "complete")
+    write_manifest(run)
+    if not incomplete:
+        publish_latest(run)
+        return
+    problems = [problem for problem in _problems(run) if problem.kind != "missing image"]
+    message = (
+        f"incomplete: {quarantined} of {_planned(run).images} images could not be counted "
+        f"(max_quarantined: {config.max_quarantined}); the report is in {run}\n{problem_list(problems)}"
+    )
+    raise IncompleteError(message, problems)
+
+
+def fail(run: Path, error: BaseException) -> None:
+    """Note in the run's folder how it failed; whatever was counted stays."""
+    state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    end_state(run, state, error=str(error) or type(error).__name__)
+    if isinstance(error, InputError):
+        write_json(run / PROBLEMS_NAME, [problem.as_row() for problem in error.problems])
+
+
+def _planned(run: Path) -> PlanSummary:
+    return PlanSummary(**read_json(run / PLANNED_NAME)["summary"])
+
+
+def _problems(run: Path) -> list[Problem]:
+    """Everything that was found wrong and that the settings allowed."""
+    reduced: dict[str, Any] = read_json(run / REDUCED_NAME)
+    rows = read_json(run / PLANNED_NAME)["left_out"] + read_json(run / COUNTED_NAME)["quarantined"]
+    for name in ("quarantined", "skipped", "absent", "invalid"):
+        rows += reduced[name]
+    return [Problem(**row) for row in rows]
+
+
+@contextmanager
+def _stage(run: Path, name: str) -> Iterator[None]:
+    """Note in run.json that a stage runs, and how long it took."""
+    started = time.monotonic()
+    write_state(run, {"state": name})
+    try:
+        yield
+    except OSError as error:
+        message = f"{name}: {error}"
+        raise InfrastructureError(message) from error
+    timings = read_state(run).get("timings", {})
+    write_state(run, {"timings": timings | {name: round(time.monotonic() - started, 3)}})
