@@ -24,9 +24,8 @@ IMAGE_METRICS = ("iou", "dice")
 """The per-class metrics that are also scored image by image and then averaged."""
 
 ABSENT, EXCLUDED, NO_VALUE = "absent from truth and prediction", "excluded by exclude_classes", "has no value"
-PREDICTED_ONLY = "predicted, but nowhere in truth: scores the worst value"
-NEVER_PREDICTED = "in truth, but never predicted: scores the worst value"
-NO_IMAGE = "in no image"
+PREDICTED_ONLY, NEVER_PREDICTED = "predicted, but nowhere in truth", "in truth, but never predicted"
+NOT_IN_TRUTH = "in truth of no image"
 
 
 def score_matrix(matrix: ArrayLike, classes: ClassList, rules: ScoringRules) -> Scores:
@@ -162,7 +161,8 @@ class _GroupSums:
 
     def __init__(self, num_groups: int, classes: ClassList, rules: ScoringRules) -> None:
         shape = (num_groups, len(classes))
-        self._classes, self._rules = classes, rules
+        self._classes, self._rules, self._kept = classes, rules, rules.kept(classes)
+        self._present = "in truth or prediction" if rules.present == "either" else "in truth"
         self._images = np.zeros(num_groups, np.int64)
         self._counts = {name: np.zeros(num_groups, np.int64) for name in COUNT_NAMES}
         self._areas = {name: np.zeros(shape, np.int64) for name in _AREAS}
@@ -203,62 +203,58 @@ class _GroupSums:
 
     def _image_mean(self, name: str, group: int, pooled: Scores) -> Aggregate:
         """The mean over images of what each image scores (mIoU_I; mean pixel accuracy)."""
-        like, over_classes = pooled.aggregates[name], name != "pixel_accuracy"
-        symbol = " (mIoU_I)" if name == "mean_iou" else ""
-        scored, images = int(self._scored[name][group]), int(self._images[group])
-        having = self._having[group] if over_classes else pooled.areas.occurs.astype(np.int64)
-        kept = self._rules.kept(self._classes) if over_classes else np.ones(len(self._classes), np.bool_)
-        inner = (
-            f"the mean over the classes present ({_present(self._rules)})"
-            if over_classes
-            else "its pixel accuracy"
+        number = self._scored[name][group]
+        used, inner = (
+            self._kept & (self._having[group] > 0),
+            f"the mean over the classes present ({self._present})",
         )
-        return _like(
-            like, name=f"{name}_per_image", title=f"{like.title} per image{symbol}",
-            value=float(self._image_sums[name].row(group).mean(self._scored[name][group])),
+        if name == "pixel_accuracy":
+            used, inner = pooled.areas.occurs, "its pixel accuracy"
+        return self._like(
+            pooled, name, f"{name}_per_image", group,
+            value=float(self._image_sums[name].row(group).mean(number)),
             rule=f"mean over images of {inner}; images with nothing to score are left out",
-            used=kept & (having > 0), kept=kept, classes=self._classes,
-            images_used=scored, images_dropped=images - scored,
+            used=used, images_used=int(number),
         )  # fmt: skip
 
     def _image_class_mean(self, name: str, group: int, pooled: Scores) -> Aggregate:
         """The mean over classes of the mean over the images that have the class (mIoU_C)."""
-        like, kept = pooled.aggregates[f"mean_{name}"], self._rules.kept(self._classes)
-        symbol = " (mIoU_C)" if name == "iou" else ""
         having = self._having[group]
-        used = kept & (having > 0)
+        used = self._kept & (having > 0)
         means = self._class_sums[name].row(group).mean(having)
-        scored = int(self._scored[f"mean_{name}"][group])
-        return _like(
-            like, name=f"mean_{name}_per_image_class", title=f"{like.title} per image and class{symbol}",
+        return self._like(
+            pooled, f"mean_{name}", f"mean_{name}_per_image_class", group,
             value=float(row_means(means, used)),
-            rule="mean over classes of the mean over the images that have the class "
-            f"({_present(self._rules)})",
-            used=used, kept=kept, classes=self._classes,
-            images_used=scored, images_dropped=int(self._images[group]) - scored,
+            rule=f"mean over classes of the mean over the images that have the class ({self._present})",
+            used=used, images_used=int(self._scored[f"mean_{name}"][group]),
+        )  # fmt: skip
+
+    def _like(
+        self, pooled: Scores, like: str, name: str, group: int, *,
+        value: float, rule: str, used: BoolArray, images_used: int,
+    ) -> Aggregate:  # fmt: skip
+        """A per-image aggregate of the metric of a pooled one."""
+        names, occurs, one = self._classes.names, pooled.areas.occurs, pooled.aggregates[like]
+        excluded = ~self._kept & (like != "pixel_accuracy")
+        why = np.where(excluded, EXCLUDED, np.where(occurs, NOT_IN_TRUTH, ABSENT))
+        return replace(
+            one, name=name, title=f"{one.title} {_PER_IMAGE_TITLES[name]}", value=value,
+            averaging="per-image", rule=rule,
+            classes_used=_names(self._classes, used),
+            classes_dropped={names[index]: str(why[index]) for index in np.flatnonzero(~used)},
+            flagged={name: why for name, why in one.flagged.items() if used[names.index(name)]},
+            images_used=images_used, images_dropped=int(self._images[group]) - images_used,
         )  # fmt: skip
 
 
 _IMAGE_MEANS = ("pixel_accuracy", *(f"mean_{name}" for name in IMAGE_METRICS))
-
-
-def _present(rules: ScoringRules) -> str:
-    return "in truth or prediction" if rules.present == "either" else "in truth"
-
-
-def _like(
-    like: Aggregate, *, name: str, title: str, value: float, rule: str, used: BoolArray, kept: BoolArray,
-    classes: ClassList, images_used: int, images_dropped: int,
-) -> Aggregate:  # fmt: skip
-    """A per-image aggregate of the metric of a pooled one."""
-    names = classes.names
-    return replace(
-        like, name=name, title=title, value=value, averaging="per-image", rule=rule,
-        classes_used=_names(classes, used),
-        classes_dropped={names[i]: NO_IMAGE if kept[i] else EXCLUDED for i in np.flatnonzero(~used)},
-        flagged={name: why for name, why in like.flagged.items() if used[names.index(name)]},
-        images_used=images_used, images_dropped=images_dropped,
-    )  # fmt: skip
+_PER_IMAGE_TITLES = {
+    "pixel_accuracy_per_image": "per image",
+    "mean_iou_per_image": "per image (mIoU_I)",
+    "mean_dice_per_image": "per image",
+    "mean_iou_per_image_class": "per image and class (mIoU_C)",
+    "mean_dice_per_image_class": "per image and class",
+}
 
 
 def _names(classes: ClassList, chosen: BoolArray) -> tuple[str, ...]:
@@ -288,9 +284,9 @@ def _flagged(metric: Metric, areas: ClassAreas, classes: ClassList, used: BoolAr
     notes = {}
     for index in np.flatnonzero(used & areas.occurs):
         if areas.truth[index] == 0:
-            notes[classes.names[index]] = PREDICTED_ONLY
+            notes[classes.names[index]] = f"{PREDICTED_ONLY}: scores {metric.worst:g}"
         elif undefined[index]:
-            notes[classes.names[index]] = NEVER_PREDICTED
+            notes[classes.names[index]] = f"{NEVER_PREDICTED}: scores {metric.worst:g}"
     return notes
 
 

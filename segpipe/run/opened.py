@@ -1,0 +1,298 @@
+"""A finished run, opened: its scores and tables, and new scores from its counts without one pixel read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from segpipe.counts.results import IMAGES_PER_BLOCK, ResultsReader
+from segpipe.errors import ConfigError, InputError, Problem
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.base import METRICS
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import HEADLINE, Scores, html_table
+from segpipe.metrics.scoring import score_groups
+from segpipe.reports.summary import RunSummary
+from segpipe.reports.tables import Table, aggregates_table, coverage_line, headline, per_class_table
+from segpipe.run.latest import LATEST_NAME
+from segpipe.run.manifest import MANIFEST_NAME, check_manifest
+from segpipe.run.record import RUN_NAME, read_state
+from segpipe.run.reduced import RESULTS_NAME
+
+TableName = Literal["per_class", "per_image", "scores", "confusion"]
+
+MAX_GROUP_CLASSES = 4_000_000
+"""Groups times classes that `Run.score` holds in memory: some half a gigabyte."""
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a published run.
+
+    Args:
+        path: the folder of a run, or <results>/<suite>/<model>, whose latest run is opened.
+
+    Raises:
+        InputError: there is no run, it is half-written, or files of it are missing or have another size.
+    """
+    folder = _run_folder(Path(path))
+    check_manifest(folder)
+    return Run(folder)
+
+
+class Run:
+    """A published run (`open_run`).
+
+    Attributes:
+        path: the folder of the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def results(self) -> ResultsReader:
+        """The counts of every image, some images at a time."""
+        return ResultsReader(self.path / RESULTS_NAME)
+
+    @cached_property
+    def summary(self) -> RunSummary:
+        """What was planned, counted and left out, warnings, versions, timings."""
+        try:
+            return RunSummary.from_document(json.loads((self.path / "provenance.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            found = f"provenance.json that cannot be read ({type(error).__name__}: {error})"
+            raise InputError(Problem(kind="run", found=found, store=str(self.path))) from None
+
+    @cached_property
+    def _dataset(self) -> xr.Dataset:
+        # Without chunks: arrays are read when they are looked at, and dask is not needed for that.
+        return xr.open_dataset(self.path / RESULTS_NAME, engine="zarr", chunks=None)
+
+    @property
+    def scores(self) -> xr.Dataset:
+        """Every aggregate as a scalar; its attributes say what it averages and which classes are in it."""
+        return self._of(())
+
+    @property
+    def per_class(self) -> xr.Dataset:
+        """Areas in pixels and scores of every class, over `class_name`."""
+        return self._of(("class_name",))
+
+    @property
+    def per_image(self) -> xr.Dataset:
+        """Pixel counts and scores of every image, over `image`, with the metadata columns as coordinates."""
+        found = self._of(("image",))
+        return found.rename({str(name): str(name).removeprefix("image_") for name in found.data_vars})
+
+    @property
+    def confusion(self) -> xr.DataArray:
+        """Pixels of every pair of classes, (truth, pred), K + 2 each: also ignored, void and invalid."""
+        return self._dataset["confusion"]
+
+    def _of(self, dims: tuple[str, ...]) -> xr.Dataset:
+        names = [name for name, variable in self._dataset.data_vars.items() if variable.dims == dims]
+        return self._dataset[names].drop_attrs(deep=False)
+
+    @cached_property
+    def computed(self) -> Scores:
+        """All scores under the run's own rules, computed from its counts."""
+        return self._scores(np.zeros(len(self.results), np.int64), 1, self.results.rules)[0]
+
+    def score(
+        self,
+        metrics: Sequence[str] | None = None,
+        by: str | None = None,
+        *,
+        rules: ScoringRules | None = None,
+    ) -> xr.Dataset:
+        """Score the counts anew; no label map is read.
+
+        Args:
+            metrics: names of metrics or aggregates, such as `dice`, `mean_iou`, `mean_iou_per_image`; a
+                per-class metric comes with its mean over classes. None: all.
+            by: a metadata column; every value of it is scored as a dataset of its own.
+            rules: how counts are scored; None: as the run was.
+
+        Returns:
+            One variable per metric, over `by` (if given) and `class_name` (per-class metrics). Beside each
+            aggregate stands `<name>_uses` over `class_name`: whether the class is in it.
+
+        Raises:
+            ConfigError: an unknown metric or column, or more groups than fit in memory.
+        """
+        rules = rules or self.results.rules
+        if by is None:
+            (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, rules)
+            return _dataset(one, _chosen(one, metrics))
+        values, groups = self._groups(by)
+        scored = self._scores(groups, len(values), rules)
+        if not scored:
+            message = f"by: the run has no images, so {by!r} has no values"
+            raise ConfigError(message)
+        names = _chosen(scored[0], metrics)
+        index = pd.Index(values, name=self.results.names[by])
+        return xr.concat([_dataset(one, names) for one in scored], index, combine_attrs="drop_conflicts")
+
+    def _groups(self, by: str) -> tuple[list[Any], NDArray[np.int64]]:
+        """The values of a column, sorted, and the number of the value of each image."""
+        if by not in self.results.columns:
+            columns, hint = ", ".join(self.results.columns) or "none", _hint(by, self.results.columns)
+            message = f"by: the run has no metadata column {by!r}; it has: {columns}{hint}"
+            raise ConfigError(message)
+        values, groups = np.unique(self.results.column(by), return_inverse=True)
+        most = MAX_GROUP_CLASSES // len(self.results.classes)
+        if len(values) > most:
+            message = (
+                f"by: {by!r} has {len(values):,} different values; at most {most:,} can be scored at once"
+            )
+            raise ConfigError(message)
+        return values.tolist(), groups.astype(np.int64)
+
+    def _scores(self, groups: NDArray[np.int64], number: int, rules: ScoringRules) -> list[Scores]:
+        return score_groups(self._grouped(groups), number, self.results.classes, rules)
+
+    def _grouped(self, groups: NDArray[np.int64]) -> Iterator[tuple[ConfusionCells, NDArray[np.int64]]]:
+        for start in range(0, len(groups), IMAGES_PER_BLOCK):
+            part = groups[start : start + IMAGES_PER_BLOCK]
+            yield self.results.cells(start, start + len(part)), part
+
+    def to_pandas(self, table: TableName = "per_class") -> pd.DataFrame:
+        """One of the run's tables as a data frame.
+
+        Args:
+            table: `per_class`, `per_image`, `scores` (the aggregates), or `confusion` (truth by pred).
+
+        Raises:
+            ConfigError: there is no such table.
+        """
+        makers: dict[str, Callable[[], pd.DataFrame]] = {
+            "per_class": lambda: _frame(self.per_class),
+            "per_image": lambda: _frame(self.per_image),
+            "scores": lambda: self.computed.to_pandas("scores"),
+            "confusion": lambda: _matrix_frame(self.confusion),
+        }
+        if table not in makers:
+            message = f"no table {table!r}; known: {', '.join(makers)}{_hint(table, makers)}"
+            raise ConfigError(message)
+        return makers[table]()
+
+    def __repr__(self) -> str:
+        return f"Run {self.path}\n{coverage_line(self.summary)}\n{self.computed!r}"
+
+    def _repr_html_(self) -> str:
+        """Headline, coverage and tables for a notebook; whatever comes from outside is escaped."""
+        warnings = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.summary.warnings)
+        tables = (aggregates_table(self.computed), per_class_table(self.computed))
+        return (
+            f"<div><p><b>{escape(self.summary.suite)}: {escape(self.summary.model)}</b> "
+            f"({escape(self.summary.run)})</p><p>{escape(headline(self.computed))}</p>"
+            f"<p>{escape(coverage_line(self.summary))}</p><ul>{warnings}</ul>"
+            f"{''.join(_table_html(table) for table in tables)}</div>"
+        )
+
+
+def _table_html(table: Table) -> str:
+    return f"<p>{escape(table.title)}</p>" + html_table(
+        tuple(column.name for column in table.columns), table.rows
+    )
+
+
+def _chosen(scores: Scores, metrics: Sequence[str] | None) -> list[str]:
+    """The names asked for, each per-class metric followed by its mean; the headline first where all are."""
+    if metrics is None:
+        return [HEADLINE, *(name for name in (*scores.aggregates, *scores.per_class) if name != HEADLINE)]
+    known = [*scores.per_class, *scores.aggregates]
+    unknown = [name for name in metrics if name not in known]
+    if unknown:
+        message = f"no metric {unknown[0]!r}; known: {', '.join(known)}{_hint(unknown[0], known)}"
+        raise ConfigError(message)
+    names = [[name, f"mean_{name}"] if name in scores.per_class else [name] for name in metrics]
+    return list(dict.fromkeys(name for pair in names for name in pair))
+
+
+def _dataset(scores: Scores, names: Sequence[str]) -> xr.Dataset:
+    classes = np.array(scores.classes.names, object)
+    variables: dict[str, Any] = {"images": ((), scores.images), "pixels": ((), scores.counts["pixels"])}
+    for name in names:
+        if name in scores.per_class:
+            one = METRICS[name]
+            attributes = {"long_name": one.title, "formula": one.formula, "best": one.best}
+            variables[name] = (("class_name",), scores.per_class[name], attributes)
+            continue
+        mean = scores.aggregates[name]
+        attributes = {"long_name": mean.title, "formula": mean.formula, "best": mean.best, "rule": mean.rule}
+        variables[name] = ((), mean.value, {**attributes, "averaging": mean.averaging})
+        variables[f"{name}_uses"] = (("class_name",), np.isin(classes, list(mean.classes_used)))
+    attributes = {"rules": json.dumps(scores.rules.document())}
+    return xr.Dataset(variables, coords={"class_name": classes}, attrs=attributes)
+
+
+def _frame(dataset: xr.Dataset) -> pd.DataFrame:
+    (dim,) = dataset.dims
+    columns = {str(name): _plain(dataset[name]) for name in (*dataset.coords, *dataset.data_vars)}
+    return pd.DataFrame(columns).set_index(str(dim))
+
+
+def _matrix_frame(matrix: xr.DataArray) -> pd.DataFrame:
+    rows, columns = (pd.Index(_plain(matrix[side]), name=side) for side in ("truth", "pred"))
+    return pd.DataFrame(matrix.values, index=rows, columns=columns)
+
+
+def _plain(values: xr.DataArray) -> NDArray[Any]:
+    """Texts as Python objects, which every version of pandas takes."""
+    return values.values if values.dtype.kind in "iufb" else values.values.astype(object)
+
+
+def _hint(name: str, known: Any) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _run_folder(path: Path) -> Path:
+    """The folder of the run that a path means."""
+    if (path / MANIFEST_NAME).is_file():
+        return path
+    if (path / LATEST_NAME).is_file():
+        folder = path / "runs" / _latest_name(path)
+        return folder if (folder / MANIFEST_NAME).is_file() else _refuse(folder)
+    return _refuse(path)
+
+
+def _latest_name(path: Path) -> str:
+    try:
+        name = json.loads((path / LATEST_NAME).read_text("utf-8"))["run"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        name = f"<{type(error).__name__}: {error}>"
+    if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
+        found = f"{LATEST_NAME} that names the run {name!r}"
+        raise InputError(
+            Problem(kind="run", found=found, expected="the name of a folder in runs/", store=str(path))
+        )
+    return name
+
+
+def _refuse(path: Path) -> Path:
+    expected = "the folder of a published run, or <results>/<suite>/<model>"
+    advice = "give the path that `segpipe evaluate` printed"
+    if not path.is_dir():
+        found = "no such folder"
+    elif (path / RUN_NAME).is_file():
+        state = read_state(path).get("state", "unknown")
+        found = f"a half-written run: it has no {MANIFEST_NAME} (state: {state})"
+        expected = "a published run"
+        advice = "wait until it is finished, or run the same command again: what was counted is kept"
+    elif (path / "runs").is_dir():
+        found, advice = "no published run yet", "see runs/ for runs that are going on or have failed"
+    else:
+        found = "a folder that is no run"
+    raise InputError(Problem(kind="run", found=found, expected=expected, store=str(path), advice=advice))
