@@ -176,9 +176,10 @@ def predict(seen: Labels, network: Network, weather: Weather, moment: Moment) ->
         class ids, uint8 (y, x).
     """
     scores = block_means(displaced(seen, network.shift_px, moment))
-    scores = blurred(scores, network.blurs)
+    present = scores.any(axis=(1, 2))
+    scores[present] = blurred(scores[present], network.blurs)
     if weather.haze:
-        scores = hazed(scores, weather.haze)
+        scores[present] = hazed(scores[present], weather.haze)
     scores[list(THIN)] = scores[list(THIN)].astype(np.int32) * network.thin >> 8
     scores = doubted(scores, network.doubt + weather.doubt, moment)
     scores = grained(scores, network.grain + weather.grain, moment)
@@ -193,31 +194,37 @@ def displaced(seen: Labels, reach_px: int, moment: Moment) -> Labels:
         (moment.field(900 + axis, coarse, 40) * reach_px >> 9).repeat(STRIDE, 0).repeat(STRIDE, 1)
         for axis in (0, 1)
     )
-    rows = np.clip(np.arange(height)[:, None] + down, 0, height - 1)
-    columns = np.clip(np.arange(width) + right, 0, width - 1)
-    moved: Labels = seen[rows, columns]
+    rows = np.minimum(np.maximum(np.arange(height, dtype=np.int32)[:, None] + down, 0), height - 1)
+    columns = np.minimum(np.maximum(np.arange(width, dtype=np.int32) + right, 0), width - 1)
+    moved: Labels = np.take(seen, rows * np.int32(width) + columns)
     return moved
 
 
 def block_means(seen: Labels) -> Scores:
     """The share of every class in blocks of 4 x 4 pixels, int16 (class, y / 4, x / 4), 256 = all of it."""
     rows, columns = seen.shape[0] // STRIDE, seen.shape[1] // STRIDE
-    block = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns) * NUM_CLASSES
-    cells = block.repeat(STRIDE, 0).repeat(STRIDE, 1) + seen
-    counts = np.bincount(cells.ravel(), minlength=rows * columns * NUM_CLASSES)
-    shares = (counts * (ONE // STRIDE**2)).astype(np.int16)
-    return np.ascontiguousarray(shares.reshape(rows, columns, NUM_CLASSES).transpose(2, 0, 1))
+    shares = np.zeros((NUM_CLASSES, rows, columns), np.int16)
+    for class_id in np.flatnonzero(np.bincount(seen.ravel(), minlength=NUM_CLASSES)):
+        # Four neighbours are the bytes of one word; the product adds them up in its highest byte.
+        words = (seen == class_id).view(np.uint32).reshape(rows, STRIDE, columns).sum(axis=1, dtype=np.uint32)
+        shares[class_id] = (words * np.uint32(0x01010101) >> np.uint32(24)) * (ONE // STRIDE**2)
+    return shares
 
 
 def blurred(scores: Scores, times: int) -> Scores:
     """Each score mixed with its neighbours, (1 2 1) / 4 in both directions, `times` times."""
     for _ in range(times):
         for axis in (1, 2):
-            padded = np.pad(scores, [(1, 1) if axis == each else (0, 0) for each in range(3)], mode="edge")
-            size = scores.shape[axis]
-            before, after = (np.take(padded, range(start, start + size), axis) for start in (0, 2))
+            before, after = neighbours(scores, axis)
             scores = (before + 2 * scores + after + 2) >> 2
     return scores
+
+
+def neighbours(scores: Scores, axis: int) -> tuple[Scores, Scores]:
+    """The scores one block before and one after along an axis; at the border a block is its own neighbour."""
+    along = np.moveaxis(scores, axis, 0)
+    before, after = np.concatenate([along[:1], along[:-1]]), np.concatenate([along[1:], along[-1:]])
+    return np.moveaxis(before, 0, axis), np.moveaxis(after, 0, axis)
 
 
 def hazed(scores: Scores, haze: int) -> Scores:
@@ -234,11 +241,11 @@ def hazed(scores: Scores, haze: int) -> Scores:
 def doubted(scores: Scores, doubt: int, moment: Moment) -> Scores:
     """Part of a class's score goes to a similar class where their common field is high."""
     mixed = scores.copy()
-    present = scores.any(axis=(1, 2))
+    present = set(np.flatnonzero(scores.any(axis=(1, 2))))
     for number, (true, taken_for, rise, cells) in enumerate(CONFUSED):
-        if present[true]:
+        if true in present:
             field = moment.field(number, (scores.shape[1], scores.shape[2]), cells)
-            share = np.clip(ONE + 2 * (field + doubt - rise), 0, 2 * ONE)
+            share = np.minimum(np.maximum(ONE + 2 * (field + doubt - rise), 0), 2 * ONE)
             mixed[taken_for] += (scores[true] * share >> 8).astype(np.int16)
     return mixed
 
@@ -262,7 +269,7 @@ def best_class(scores: Scores) -> Labels:
         down, right = _around(rows, scores.shape[1]), _around(columns, scores.shape[2])
         full = enlarged(score[down, right])
         window = tuple(slice(side.start * STRIDE, side.stop * STRIDE) for side in (down, right))
-        better = np.greater(full, best[window])
+        better = full > best[window]
         np.copyto(best[window], full, where=better)
         np.copyto(labels[window], np.uint8(class_id), where=better)
     return labels
@@ -276,9 +283,7 @@ def _around(indices: NDArray[np.intp], size: int) -> slice:
 def enlarged(score: Scores) -> Scores:
     """Four times as high and wide by linear interpolation, int16; scores become 16 times as large."""
     for axis in (0, 1):
-        padded = np.pad(score, [(1, 1) if axis == each else (0, 0) for each in range(2)], mode="edge")
-        size = score.shape[axis]
-        before, after = (np.take(padded, range(start, start + size), axis) for start in (0, 2))
+        before, after = neighbours(score, axis)
         steps = [3 * before + 5 * score, before + 7 * score, 7 * score + after, 5 * score + 3 * after]
         shape = [length * (STRIDE if axis == each else 1) for each, length in enumerate(score.shape)]
         score = np.stack(steps, axis=axis + 1).reshape(shape) >> 1
