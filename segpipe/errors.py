@@ -6,7 +6,6 @@
     │   └── InputChangedError  1   an object is not what the inventory saw
     ├── ArrayError             1   an array handed over in Python: a dtype, values, coordinates
     │   └── ShapeError         1   shapes that should be equal and are not
-    ├── GateError              2   reserved for verdicts
     ├── IncompleteError        3   something was left out, and the settings do not allow it
     └── InfrastructureError    4   the cluster, the disk, the network
 

@@ -197,14 +197,15 @@ def _too_much(plan: Plan, summary: PlanSummary) -> list[Problem]:
             )
         )
     cluster = choose_cluster(plan.config.cluster, summary.estimate_s)
+    on = f"for one of {cluster.slots()} tasks on {cluster.words()}"
     needed, there = summary.task_memory_bytes + PROCESS_BYTES, cluster.memory_per_slot()
     if needed > there:
         problems.append(
             Problem(
                 kind="memory",
                 found=f"one task needs {_size(needed)}",
-                expected=f"at most {_size(there)} for one of {cluster.slots()} tasks on {cluster.words()}",
-                advice="use fewer workers or a larger memory_limit, or store the label maps in smaller chunks",
+                expected=f"at most {_size(there)} {on}",
+                advice="use fewer workers, a larger memory_limit, or smaller chunks",
             )
         )
     return problems

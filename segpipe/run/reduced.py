@@ -224,8 +224,8 @@ def _advice(config: EvaluationConfig, side: Side, named: tuple[InvalidValue, ...
     ignored = [one.value for one in named if one.value in config.ignore_labels]
     if ignored:
         return (
-            f"{ignored[0]} is an ignore label of truth; ignore_labels do not apply to predictions. If the "
-            f"model predicts {ignored[0]} for 'no class', say void_labels: [{ignored[0]}]: such pixels are misses"
+            f"{ignored[0]} is an ignore label of truth; ignore_labels do not apply to predictions. If the model "
+            f"means 'no class' by it, say void_labels: [{ignored[0]}]: such pixels count as misses"
         )
     return "list the label in void_labels, remap it, or say invalid_pred: count_as_miss or ignore"
 

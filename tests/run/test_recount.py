@@ -1,0 +1,179 @@
+"""What is counted again after a change, and what is not: told from the chunks that are read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from segpipe.config import EvaluationConfig
+from segpipe.run.evaluate import evaluate
+from segpipe.run.record import read_json
+from tests.run.datasets import CLASSES, image_ids, label_maps, pair_config, write_stacked
+
+
+def counted(config: EvaluationConfig) -> int:
+    """Buckets that an evaluation counts."""
+    return int(read_json(evaluate(config) / "counted.json")["counted"])
+
+
+def test_unchanged_store_is_not_read(pair: Path, reads: list[str]) -> None:
+    """A second evaluation of the same stores reads no chunk of label maps."""
+    assert counted(pair_config(pair)) == 4
+    assert len(set(reads)) == 10 + 7 * 2
+    reads.clear()
+
+    assert counted(pair_config(pair)) == 0
+    assert reads == []
+
+
+def test_every_chunk_is_read_once(pair: Path, reads: list[str]) -> None:
+    """No chunk is read twice, though truth and pred are chunked differently."""
+    evaluate(pair_config(pair))
+
+    assert len(reads) == len(set(reads))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"classes": ["street", *CLASSES[1:]]},
+        {"exclude_classes": ["sky"]},
+        {"invalid_pred": "count_as_miss"},
+        {"invalid_truth": "ignore"},
+        {"missing_chunks": "skip"},
+        {"missing_chunks": "are_fill_value"},
+        {"on_missing_pred": "count_as_void"},
+        {"on_extra_pred": "ignore"},
+        {"absent_class": "one"},
+        {"present": "truth"},
+        {"max_quarantined": 3},
+        {"model": "another"},
+        {"suite": "another"},
+        {"cluster": {"kind": "local", "workers": 1}},
+    ],
+    ids=str,
+)
+def test_what_decides_no_count_recounts_nothing(pair: Path, reads: list[str], settings: dict[str, Any]) -> None:
+    """Class names, policies, names of suite and model, and the cluster are no part of a key."""
+    evaluate(pair_config(pair))
+    reads.clear()
+
+    assert counted(pair_config(pair, **settings)) == 0
+    assert reads == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ignore_labels": [255, 4]},
+        {"void_labels": [3]},
+        {"remap": {0: 0, 1: 1, 2: 2, 3: 3, 4: 0}},
+        {"classes": [*CLASSES, "lamp"]},
+    ],
+    ids=str,
+)
+def test_what_decides_counts_recounts_all(pair: Path, settings: dict[str, Any]) -> None:
+    """Another table from raw values to codes makes every count another one."""
+    evaluate(pair_config(pair))
+
+    assert counted(pair_config(pair, **settings)) == 4
+
+
+def test_appended_images_count_themselves(tmp_path: Path, reads: list[str]) -> None:
+    """Appending whole buckets reads the new chunks and nothing else."""
+    truth, pred = label_maps(72)
+    for images in (48, 72):
+        for name, labels, chunk in (("truth", truth, 4), ("pred", pred, 6)):
+            if images == 48:
+                write_stacked(
+                    tmp_path / f"{name}.zarr", labels[:48], chunks=(chunk, 24, 32), ids=image_ids(48)
+                )
+            else:
+                group = zarr.open_group(tmp_path / f"{name}.zarr")
+                for array, values in (("labels", labels), ("image", np.array(image_ids(72), object))):
+                    group[array].resize((72, *group[array].shape[1:]))
+                    group[array][48:] = values[48:]
+        reads.clear()
+        evaluate(pair_config(tmp_path, bucket_images=12))
+    assert sorted(set(reads)) == sorted(
+        [f"truth.zarr/labels/c/{row}/0/0" for row in range(12, 18)]
+        + [f"pred.zarr/labels/c/{row}/0/0" for row in range(8, 12)]
+    )
+
+
+def test_one_changed_chunk_recounts_its_bucket(pair: Path, reads: list[str]) -> None:
+    """Rewriting one chunk reads again the chunks of its bucket, and no other."""
+    evaluate(pair_config(pair))
+    labels = zarr.open_group(pair / "pred.zarr")["labels"]
+    labels[18:24, :12] = 1
+    reads.clear()
+
+    assert counted(pair_config(pair)) == 1
+    assert sorted(set(reads)) == sorted(
+        [f"truth.zarr/labels/c/{row}/0/0" for row in (3, 4, 5)]
+        + [f"pred.zarr/labels/c/{row}/{part}/0" for row in (2, 3) for part in (0, 1)]
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fill_value": 1},
+        {"compressors": zarr.codecs.GzipCodec(level=1)},
+        {"chunks": (6, 24, 32)},
+        {"shards": (12, 24, 32), "chunks": (6, 24, 32)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_encoding_recounts_that_side(pair: Path, change: dict[str, Any]) -> None:
+    """Fill value, codec, chunks and shards decide decoding: all buckets are counted again, to the same figures."""
+    first = evaluate(pair_config(pair))
+    shutil.rmtree(pair / "pred.zarr")
+    options = {"chunks": (6, 12, 32), **change}
+    write_stacked(pair / "pred.zarr", label_maps()[1], ids=image_ids(40), **options)
+
+    second = evaluate(pair_config(pair))
+    assert read_json(second / "counted.json")["counted"] == 4
+    assert (first / "scores.json").read_bytes() == (second / "scores.json").read_bytes()
+
+
+def test_changed_fill_value_in_metadata_recounts(pair: Path) -> None:
+    """The fill value is part of the key even where every chunk is written."""
+    evaluate(pair_config(pair))
+    document = pair / "truth.zarr" / "labels" / "zarr.json"
+    document.write_text(document.read_text().replace('"fill_value": 0', '"fill_value": 7'))
+
+    assert counted(pair_config(pair)) == 4
+
+
+def test_damaged_partial_is_counted_again(pair: Path, reads: list[str]) -> None:
+    """A partial with a flipped bit, cut short or empty counts as absent; the figures stay the same."""
+    first = evaluate(pair_config(pair))
+    flipped, cut, emptied, _ = sorted((pair / "results" / "partials").rglob("[0-9a-f]" * 40))
+    data = bytearray(flipped.read_bytes())
+    data[len(data) // 2] ^= 4
+    flipped.write_bytes(data)
+    cut.write_bytes(cut.read_bytes()[:-7])
+    emptied.write_bytes(b"")
+    reads.clear()
+
+    second = evaluate(pair_config(pair))
+    assert reads
+    assert (first / "scores.json").read_bytes() == (second / "scores.json").read_bytes()
+    assert read_json(second / "reduced.json")["recounted"] == 3
+
+
+def test_content_fingerprints_let_copies_hit(pair: Path, reads: list[str], tmp_path_factory: Any) -> None:
+    """With `fingerprint: content` a copied store needs no counting, though inodes and times differ."""
+    results = f"{pair}/results"
+    evaluate(pair_config(pair, fingerprint="content"))
+    other = tmp_path_factory.mktemp("copy")
+    for name in ("truth.zarr", "pred.zarr"):
+        shutil.copytree(pair / name, other / name)
+
+    assert counted(pair_config(other, fingerprint="content", results=results)) == 0
