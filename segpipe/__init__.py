@@ -1,0 +1,74 @@
+"""Evaluate semantic segmentation at dataset scale: count every pixel once, score for ever.
+
+    import segpipe
+
+    run = segpipe.evaluate("evaluation.yaml")
+    run = segpipe.open_run("results/default/model/runs/...")
+    counts = segpipe.confusion(truth, pred, num_classes=19)
+
+Every name is loaded when it is first used, so that the import itself is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from segpipe.accumulator import ConfusionAccumulator
+    from segpipe.arrays import confusion
+    from segpipe.config import EvaluationConfig, load_config
+    from segpipe.errors import (
+        ConfigError,
+        IncompleteError,
+        InfrastructureError,
+        InputChangedError,
+        InputError,
+        Problem,
+        SegpipeError,
+    )
+    from segpipe.run.library import evaluate
+    from segpipe.run.opened import Run, open_run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigError",
+    "ConfusionAccumulator",
+    "EvaluationConfig",
+    "IncompleteError",
+    "InfrastructureError",
+    "InputChangedError",
+    "InputError",
+    "Problem",
+    "Run",
+    "SegpipeError",
+    "__version__",
+    "confusion",
+    "evaluate",
+    "load_config",
+    "open_run",
+]
+
+_HOMES = {
+    "ConfusionAccumulator": "segpipe.accumulator",
+    "EvaluationConfig": "segpipe.config",
+    "Run": "segpipe.run.opened",
+    "confusion": "segpipe.arrays",
+    "evaluate": "segpipe.run.library",
+    "load_config": "segpipe.config",
+    "open_run": "segpipe.run.opened",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value: object = getattr(import_module(_HOMES.get(name, "segpipe.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

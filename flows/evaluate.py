@@ -1,0 +1,128 @@
+"""Evaluate one dataset: each stage of `segpipe.run` is a task; only the run's path travels between tasks.
+
+python -m flows.evaluate evaluation.yaml --set cluster=threads
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    # The command starts Prefect's API before Prefect itself is loaded, so it goes before all that follows.
+    from flows.command import main
+
+    main()
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Failed
+from prefect.tasks import Task
+
+from flows.artifacts import ArtifactProgress, Both, publish_artifacts
+from segpipe.config import EvaluationConfig
+from segpipe.errors import (
+    ConfigError,
+    IncompleteError,
+    InfrastructureError,
+    InputError,
+    SegpipeError,
+)
+from segpipe.run import stages
+from segpipe.run.progress import SILENT, Progress
+
+watcher: ContextVar[Progress] = ContextVar("watcher", default=SILENT)
+"""Who else is told how far the run is: the terminal that started the flow."""
+
+STATE_NAMES: dict[type[SegpipeError], str] = {
+    ConfigError: "BadInput",
+    InputError: "BadInput",
+    IncompleteError: "Incomplete",
+    InfrastructureError: "InfrastructureFailed",
+}
+"""The final state of a flow run that failed with words."""
+
+
+async def infrastructure_only(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether counting again can help: a cluster may come back, data stay as they are."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, InfrastructureError)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="start {config.suite}/{config.model}")
+def start(config: EvaluationConfig) -> str:
+    """Make the run's folder."""
+    return str(stages.start(config))
+
+
+@task(cache_policy=NO_CACHE, task_run_name="plan {run}")
+def plan(run: str) -> None:
+    """Inventory, alignment, buckets."""
+    progress = Both(watcher.get(), ArtifactProgress())
+    progress.stage("plan")
+    for warning in stages.plan(Path(run)).warnings:
+        progress.note(warning)
+
+
+@task(
+    cache_policy=NO_CACHE,
+    task_run_name="count {run}",
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=infrastructure_only,
+)
+def count(run: str) -> None:
+    """Count what has no counts yet, on Dask or in threads."""
+    watcher.get().stage("count")
+    stages.count(Path(run), Both(watcher.get(), ArtifactProgress()))
+
+
+@task(cache_policy=NO_CACHE, task_run_name="reduce {run}")
+def reduce(run: str) -> None:
+    """Counts of the plan's buckets into one dataset."""
+    watcher.get().stage("reduce")
+    stages.reduce(Path(run))
+
+
+@task(cache_policy=NO_CACHE, task_run_name="score {run}")
+def score(run: str) -> None:
+    """Counts into scores."""
+    watcher.get().stage("score")
+    stages.score(Path(run))
+
+
+@task(cache_policy=NO_CACHE, task_run_name="report {run}")
+def report(run: str) -> None:
+    """Scores into files, and into artifacts of this flow run."""
+    watcher.get().stage("report")
+    stages.report(Path(run))
+    publish_artifacts(Path(run))
+
+
+@task(cache_policy=NO_CACHE, task_run_name="publish {run}")
+def publish(run: str) -> None:
+    """The manifest last, then `latest`."""
+    watcher.get().stage("publish")
+    stages.publish(Path(run))
+
+
+@flow(flow_run_name="{config.suite}/{config.model}")
+def evaluate(config: EvaluationConfig) -> str | State[str]:
+    """Evaluate predictions against truth.
+
+    Returns:
+        The path of the run; or the state in which it failed, whose message is meant for people.
+    """
+    run = ""
+    try:
+        run = start(config)
+        for stage in (plan, count, reduce, score, report, publish):
+            stage(run)
+    except SegpipeError as error:
+        if run:
+            stages.fail(Path(run), error)
+        name = next(name for kind, name in STATE_NAMES.items() if isinstance(error, kind))
+        return Failed(name=name, message=str(error), data=error)
+    return run

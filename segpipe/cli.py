@@ -1,0 +1,371 @@
+"""The `segpipe` command: arguments in, stages run, tables or one JSON document out, and a stable exit code.
+
+Exit codes: 0 done, 1 usage, configuration or data, 2 gate failed, 3 incomplete, 4 infrastructure,
+130 interrupted.
+Nothing heavy is imported before a command needs it: the help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from segpipe.errors import (
+    EXIT_INFRASTRUCTURE,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    SegpipeError,
+)
+
+if TYPE_CHECKING:
+    from segpipe.config import EvaluationConfig
+    from segpipe.run.opened import Run
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+TRACEBACK = "SEGPIPE_TRACEBACK"
+RESUMES = "what was counted is kept, and the same command goes on from there"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    sys.exit(
+        guarded(lambda: commands.main(words, "segpipe", standalone_mode=False), as_json="--json" in words)
+    )
+
+
+# What every command line of the project shares: errors in words, exit codes, signals.
+
+
+def guarded(work: Callable[[], object], *, as_json: bool) -> int:
+    """Do a command's work; whatever goes wrong becomes one message and an exit code.
+
+    Args:
+        work: returns an exit code, or anything else for success.
+        as_json: the message also goes to the output stream, as the one JSON document there.
+    """
+    with _signals() as seen:
+        try:
+            result = work()
+            return result if isinstance(result, int) else EXIT_OK
+        except click.exceptions.Exit as done:
+            return done.exit_code
+        except BrokenPipeError:
+            # The reader of our output has gone; Python would complain about it once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_OK
+        except BaseException as error:
+            return _told(error, interrupted=bool(seen), as_json=as_json)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGTERM interrupts like SIGINT; the list tells afterwards whether one of them came.
+
+    A signal that the caller of this process ignores (a job in the background) stays ignored.
+    """
+    seen: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    changed = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield seen
+    finally:
+        for number, before in changed.items():
+            signal.signal(number, before)
+
+
+def _told(error: BaseException, *, interrupted: bool, as_json: bool) -> int:
+    """Tell what went wrong, and the exit code that goes with it."""
+    if interrupted:
+        # Whatever broke because of the signal (a worker that got it too), the signal is the reason.
+        error = KeyboardInterrupt()
+    if os.environ.get(TRACEBACK, "") not in ("", "0"):
+        traceback.print_exception(error)
+    kind, message, code = _explained(error)
+    from segpipe.terminal import printable_lines
+
+    print(f"{'' if code == EXIT_INTERRUPTED else 'error: '}{printable_lines(message)}", file=sys.stderr)
+    if as_json:
+        problems = [problem.as_row() for problem in getattr(error, "problems", [])]
+        document = {"kind": kind, "message": message, "exit_code": code, "problems": problems}
+        print_json({"error": document})
+    return code
+
+
+def _explained(error: BaseException) -> tuple[str, str, int]:
+    """Kind, message and exit code of an error."""
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return "Interrupted", f"interrupted: {RESUMES}", EXIT_INTERRUPTED
+    if isinstance(error, click.UsageError):
+        hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+        return "UsageError", f"{error.format_message().rstrip('.')}{hint}", EXIT_INPUT
+    if isinstance(error, click.ClickException):
+        return "UsageError", error.format_message(), EXIT_INPUT
+    if isinstance(error, SegpipeError):
+        message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        return type(error).__name__, message, error.exit_code
+    words = " ".join(str(error).split()) or "no further words"
+    message = f"unexpected {type(error).__name__}: {words} ({TRACEBACK}=1 shows where)"
+    return type(error).__name__, message, EXIT_INFRASTRUCTURE
+
+
+def print_json(document: object) -> None:
+    """Write the one JSON document of a command; a figure that is not defined (NaN) is null."""
+    from segpipe.reports.text import finite
+
+    print(json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+# A configuration from a file, from options, or from both.
+
+
+def _number_or_name(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> int | str | None:
+    return int(value) if value is not None and value.isascii() and value.isdigit() else value
+
+
+OVERRIDES = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key (a.b reaches inside)."
+)
+AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on the output, nothing else."
+)
+STORES = (
+    click.option("--truth", metavar="STORE[::ARRAY]", help="Zarr store of the true label maps."),
+    click.option("--pred", metavar="STORE[::ARRAY]", help="Zarr store of the predicted label maps."),
+    click.option(
+        "--classes", callback=_number_or_name, help="How many, a shipped list (cityscapes) or a YAML file."
+    ),
+    click.option("--ignore", "ignore_labels", type=int, multiple=True, help="True label that takes no part."),
+    click.option(
+        "--void", "void_labels", type=int, multiple=True, help="Predicted label that names no class."
+    ),
+    click.option("--layout", help="How images lie in the stores: stacked (default) or grouped."),
+    click.option("--results", metavar="DIR", help="Folder of the results (default: results)."),
+)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+CONFIGURED = _with(
+    click.argument("config", required=False, type=click.Path()),
+    *STORES,
+    OVERRIDES,
+    AS_JSON,
+)
+
+
+def chosen_config(file: str | None, options: Mapping[str, Any], overrides: Sequence[str]) -> EvaluationConfig:
+    """The configuration of a command line: the file, over it the options, over them `--set`."""
+    from segpipe.config import make_config, read_yaml
+
+    given = _given(options)
+    if file is None:
+        missing = [f"--{name}" for name in ("truth", "pred", "classes") if name not in given]
+        if missing and not overrides:
+            message = f"name a configuration file, or give {', '.join(missing)} as well"
+            raise click.UsageError(message, click.get_current_context(silent=True))
+        return make_config(given, overrides, source="command line")
+    values = read_yaml(Path(file))
+    return make_config({**values, **given} if isinstance(values, Mapping) else values, overrides, source=file)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in options.items()
+        if value not in (None, ())
+    }
+
+
+# The commands.
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="segpipe", prog_name="segpipe")
+def commands() -> None:
+    """Evaluate semantic segmentation at dataset scale, from Zarr stores of label maps.
+
+    \b
+    segpipe evaluate --truth truth.zarr::labels --pred pred.zarr::labels --classes 19 --ignore 255
+    segpipe init evaluation.yaml && segpipe evaluate evaluation.yaml
+
+    Exit codes: 0 done, 1 usage, configuration or data, 2 gate failed, 3 incomplete, 4 infrastructure,
+    130 interrupted.
+    """
+
+
+@commands.command()
+@click.argument("file", default="evaluation.yaml", type=click.Path())
+@_with(*STORES, AS_JSON)
+def init(file: str, as_json: bool, **options: Any) -> None:
+    """Write a commented configuration to begin with.
+
+    FILE is evaluation.yaml if not said. An existing file is not overwritten.
+    """
+    from segpipe.run.starter import write_starter
+
+    write_starter(Path(file), _given(options))
+    if as_json:
+        print_json({"config": file})
+    else:
+        print(f"wrote {file}; check it with: segpipe validate {file}")
+
+
+@commands.command()
+@CONFIGURED
+def validate(config: str | None, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Check a configuration and its stores; list all that is wrong.
+
+    No label map is read: values outside the rules are found when they are counted.
+    """
+    from segpipe.run.stages import preview
+
+    chosen = chosen_config(config, options, overrides)
+    _, summary = preview(chosen)
+    checked = {
+        "configuration": f"{len(chosen.classes.names)} classes, layout {chosen.layout}",
+        "truth": str(chosen.truth),
+        "pred": str(chosen.pred),
+        "images": f"{summary.images:,}, matched by {summary.aligned_by}, of equal shapes",
+        "objects": f"{summary.objects:,} found, {summary.absent_objects:,} absent",
+    }
+    if as_json:
+        print_json({"ok": True, "checked": checked, "warnings": summary.warnings})
+        return
+    from segpipe.terminal import pairs, results_console
+
+    console = results_console()
+    console.print(pairs("OK", list(checked.items())))
+    _warn(summary.warnings)
+
+
+@commands.command()
+@CONFIGURED
+def plan(config: str | None, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Show what an evaluation would read and count.
+
+    Nothing is written and no label map is read.
+    """
+    from segpipe.run.stages import preview
+
+    _, summary = preview(chosen_config(config, options, overrides))
+    if as_json:
+        print_json(asdict(summary))
+        return
+    from segpipe.terminal import pairs, results_console
+
+    results_console().print(pairs("Plan", summary.rows()))
+    _warn(summary.warnings)
+
+
+@commands.command()
+@CONFIGURED
+def evaluate(config: str | None, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Evaluate predictions against truth.
+
+    What has been counted already is not read again: the same command goes on where one was stopped.
+    """
+    chosen = chosen_config(config, options, overrides)
+    from segpipe.run.evaluate import evaluate as run_stages
+    from segpipe.terminal import shown_progress
+
+    with shown_progress(sys.stderr) as progress:
+        path = run_stages(chosen, progress=progress)
+    show_run(path, as_json=as_json)
+
+
+@commands.command()
+@click.argument("run", type=click.Path())
+@AS_JSON
+def report(run: str, as_json: bool) -> None:
+    """Print the tables of a finished run.
+
+    RUN is its folder, or RESULTS/SUITE/MODEL for the latest one.
+    """
+    show_run(Path(run), as_json=as_json)
+
+
+def show_run(path: Path, *, as_json: bool) -> None:
+    """Print the results of a run: its tables and where the report is, or one JSON document."""
+    from segpipe.run.opened import open_run
+
+    run = open_run(path)
+    if as_json:
+        print_json(run_document(run))
+        return
+    from segpipe.terminal import results_console, show_results
+
+    show_results(run, results_console())
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    from segpipe.reports.text import printable
+
+    for warning in warnings:
+        print(f"warning: {printable(warning)}", file=sys.stderr)
+
+
+def run_document(run: Run) -> dict[str, Any]:
+    """A run as one plain document: where it is, and the scores with what they average."""
+    from segpipe.reports.kinds.scores_json import scores_document
+
+    document = scores_document(run.computed, run.summary)
+    return {
+        "run": str(run.path),
+        "report": str(run.path / "report.md"),
+        "warnings": run.summary.warnings,
+    } | document
+
+
+@commands.command()
+@click.argument("config", required=False, type=click.Path())
+@_with(OVERRIDES, AS_JSON)
+def doctor(config: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Check this machine, and say what to do.
+
+    Looks at versions, caches, ports, memory, cores and workers; with CONFIG also at its cluster and its
+    results folder. A failed check is exit code 4.
+    """
+    from segpipe.run.doctor import examine
+
+    findings = examine(chosen_config(config, {}, overrides) if config else None)
+    well = all(finding.state != "fail" for finding in findings)
+    if as_json:
+        print_json({"ok": well, "findings": [asdict(finding) for finding in findings]})
+    else:
+        from segpipe.terminal import findings_table, results_console
+
+        results_console().print(findings_table(findings))
+    return EXIT_OK if well else EXIT_INFRASTRUCTURE

@@ -1,0 +1,377 @@
+"""What a person sees: progress while a run counts, and tables of its results.
+
+Progress and warnings go to the error stream, results to the output stream, so that results can be piped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING
+
+from rich.console import Console, JustifyMethod
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from segpipe.reports.tables import (
+    Table,
+    aggregates_table,
+    counts_table,
+    coverage_line,
+    headline,
+    notes_table,
+    per_class_table,
+)
+from segpipe.reports.text import printable
+from segpipe.run.progress import Progress, Work
+
+if TYPE_CHECKING:
+    from segpipe.run.doctor import Finding
+    from segpipe.run.opened import Run
+
+PLAIN_EVERY_S = 5.0
+"""How often a line is written where there is no terminal."""
+
+PLAIN_WIDTH = 120
+"""Columns of a table that goes into a file or a pipe."""
+
+NARROW_TEXT = 14
+"""To how many letters a name may be cut on a narrow terminal."""
+
+GAP = 2
+
+
+def printable_lines(text: str) -> str:
+    """A text from outside as it may stand on a terminal: its lines stay, no other control character does.
+
+    >>> printable_lines("one\\n\\x1b[2Jtwo")
+    'one\\n [2Jtwo'
+    """
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def results_console() -> Console:
+    """The console for results."""
+    return plain_console(sys.stdout)
+
+
+def plain_console(stream: IO[str]) -> Console:
+    """A console that takes every text as it is: no markup, no emoji names, no guessed colours."""
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def quantity(value: float, unit: str) -> str:
+    """A number in words: three digits and a decimal prefix.
+
+    >>> quantity(1234567, "px"), quantity(0, "B"), quantity(950, "B"), quantity(2.5e9, "px/s")
+    ('1.23 Mpx', '0 B', '950 B', '2.5 Gpx/s')
+    """
+    for prefix in ("", "k", "M", "G", "T"):
+        if value < 999.5:
+            return f"{value:.3g} {prefix}{unit}"
+        value /= 1000
+    return f"{value:,.3g} P{unit}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> duration(4.2), duration(75), duration(7384)
+    ('4 s', '1:15', '2:03:04')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
+
+
+class Meter:
+    """How far counting is and how fast it goes; what earlier counts already held is not speed.
+
+    Args:
+        total: all work of the run.
+        done: what was already counted when it began.
+        clock: seconds, for example `time.monotonic`.
+    """
+
+    def __init__(self, total: Work, done: Work, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self.held = done
+        self.counted = Work(0, 0, 0)
+        self._clock = clock
+        self._begun = clock()
+
+    def advance(self, work: Work) -> None:
+        """Add what was just counted."""
+        self.counted += work
+
+    @property
+    def done(self) -> Work:
+        """Everything that has counts, of this run or of an earlier one."""
+        return self.held + self.counted
+
+    @property
+    def seconds(self) -> float:
+        """Since counting began."""
+        return max(self._clock() - self._begun, 1e-9)
+
+    @property
+    def pixels_per_s(self) -> float:
+        """Pixels counted by this run in a second."""
+        return self.counted.pixels / self.seconds
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed so far; None until there is one."""
+        left = self.total.pixels - self.done.pixels
+        return left / self.pixels_per_s if self.counted.pixels else None
+
+    def describe(self) -> str:
+        """Images, speed, bytes and time left.
+
+        >>> meter = Meter(Work(40, 4_000_000, 800), Work(0, 0, 0), clock=iter([0.0, 1.0, 1.0]).__next__)
+        >>> meter.advance(Work(10, 1_000_000, 200))
+        >>> meter.describe()
+        '10/40 images, 1 Mpx/s, 200 B/800 B, 3 s left'
+        """
+        parts = [f"{self.done.images:,}/{self.total.images:,} images"]
+        if self.counted.pixels:
+            parts.append(quantity(self.pixels_per_s, "px/s"))
+        parts.append(f"{quantity(self.done.stored_bytes, 'B')}/{quantity(self.total.stored_bytes, 'B')}")
+        left = self.seconds_left
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+    def summary(self) -> str:
+        """One line when counting has ended."""
+        if not self.counted.images and self.held.images:
+            return f"nothing to count: all {self.held.images:,} images have counts already"
+        seconds = self.seconds
+        speed = f" ({quantity(self.counted.pixels / seconds, 'px/s')})" if self.counted.pixels else ""
+        held = f", {self.held.images:,} from earlier counts" if self.held.images else ""
+        return (
+            f"counted {self.counted.images:,} images, {quantity(self.counted.pixels, 'px')} "
+            f"in {seconds:.1f} s{speed}{held}"
+        )
+
+
+class PlainProgress:
+    """Progress as lines: one for every stage, and one every few seconds while pixels are counted."""
+
+    def __init__(
+        self, stream: IO[str], *, every_s: float = PLAIN_EVERY_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = stream
+        self._every_s = every_s
+        self._clock = clock
+        self._meter: Meter | None = None
+        self._said = clock()
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        self._say(f"{name} ...")
+
+    def begin(self, total: Work, done: Work) -> None:
+        """Counting begins."""
+        self._meter = Meter(total, done, self._clock)
+        self._said = self._clock()
+
+    def advance(self, work: Work) -> None:
+        """Some images were counted."""
+        if self._meter is None:
+            return
+        self._meter.advance(work)
+        if self._clock() - self._said >= self._every_s:
+            self._said = self._clock()
+            self._say(self._meter.describe())
+
+    def end(self) -> None:
+        """Counting is over."""
+        if self._meter is not None:
+            self._say(self._meter.summary())
+        self._meter = None
+
+    def note(self, text: str) -> None:
+        """A warning."""
+        self._say(f"warning: {printable(text)}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class LiveProgress:
+    """Progress as one line that is redrawn on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        figures = TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = [TextColumn("{task.description}"), BarColumn(bar_width=12), figures]
+        self._bars = Bars(*columns, console=console, transient=True, refresh_per_second=5)
+        self._task: TaskID = self._bars.add_task("", total=None, figures="")
+        self._meter: Meter | None = None
+
+    def start(self) -> None:
+        """Begin to draw."""
+        self._bars.start()
+
+    def stop(self) -> None:
+        """Take the line away; what was printed above it stays."""
+        self._bars.stop()
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        self._bars.reset(self._task, total=None, description=name, figures="")
+
+    def begin(self, total: Work, done: Work) -> None:
+        """Counting begins."""
+        self._meter = Meter(total, done)
+        self._bars.update(self._task, total=max(total.pixels, 1), completed=done.pixels)
+        self._show()
+
+    def advance(self, work: Work) -> None:
+        """Some images were counted."""
+        if self._meter is not None:
+            self._meter.advance(work)
+            self._show()
+
+    def _show(self) -> None:
+        if self._meter is not None:
+            figures = self._meter.describe()
+            self._bars.update(self._task, completed=self._meter.done.pixels, figures=figures)
+
+    def end(self) -> None:
+        """Counting is over."""
+        if self._meter is not None:
+            self._bars.console.print(self._meter.summary())
+        self._meter = None
+
+    def note(self, text: str) -> None:
+        """A warning."""
+        self._bars.console.print(Text(f"warning: {printable(text)}", style="yellow"))
+
+
+@contextmanager
+def shown_progress(stream: IO[str]) -> Iterator[Progress]:
+    """Progress on a stream: one live line on a terminal, plain lines elsewhere."""
+    if not stream.isatty():
+        yield PlainProgress(stream)
+        return
+    live = LiveProgress(plain_console(stream))
+    live.start()
+    try:
+        yield live
+    finally:
+        live.stop()
+
+
+def rich_table(table: Table, width: int) -> RichTable:
+    """A table of a report for a terminal: names may be cut, figures never; what does not fit is left out.
+
+    Args:
+        table: plain rows of printable text.
+        width: columns of the terminal. The widest columns of figures go first.
+    """
+    kept = fitting_columns(table, width)
+    made = RichTable(
+        title=Text(table.title), title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
+    for position in kept:
+        column = table.columns[position]
+        side: JustifyMethod = "right" if column.number else "left"
+        made.add_column(Text(column.name), justify=side, no_wrap=column.number, overflow="ellipsis")
+    for row in table.rows:
+        made.add_row(*(Text(printable(row[position])) for position in kept))
+    return made
+
+
+def fitting_columns(table: Table, width: int) -> list[int]:
+    """The columns of a table that fit side by side: texts may be narrowed to some letters, figures not."""
+    needed = [
+        max(len(text) for text in (column.name, *(row[position] for row in table.rows)))
+        for position, column in enumerate(table.columns)
+    ]
+    needed = [
+        size if column.number else min(size, NARROW_TEXT)
+        for size, column in zip(needed, table.columns, strict=True)
+    ]
+    kept = list(range(len(needed)))
+    while sum(needed[position] + GAP for position in kept) - GAP > width and len(kept) > 2:
+        kept.remove(max(kept[1:], key=needed.__getitem__))
+    return kept
+
+
+def pairs(title: str, rows: Sequence[tuple[str, str]]) -> RichTable:
+    """Names, and what is to be said of each; long texts go on in the next line."""
+    made = RichTable(
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        show_header=False,
+    )
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in rows:
+        made.add_row(Text(printable(name), style="dim"), Text(printable(value)))
+    return made
+
+
+STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def findings_table(findings: Sequence[Finding]) -> RichTable:
+    """What the doctor found, one line each, and below it what to do."""
+    made = RichTable(box=None, pad_edge=False, show_header=False)
+    made.add_column(no_wrap=True)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for finding in findings:
+        state = Text(finding.state, style=STATE_STYLES[finding.state])
+        made.add_row(state, Text(finding.name), Text(printable(finding.found)))
+        if finding.state != "ok":
+            made.add_row("", "", Text(printable(f"-> {finding.advice}")))
+    return made
+
+
+def show_results(run: Run, console: Console) -> None:
+    """The tables of a run, the headline first, and at the end where the report is."""
+    scores, summary = run.computed, run.summary
+    console.print(Text(f"{printable(summary.suite)}: {printable(summary.model)}", style="bold"))
+    console.print(Text(headline(scores), style="bold"))
+    console.print(Text(coverage_line(summary)))
+    for warning in summary.warnings:
+        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
+    for table in _result_tables(run):
+        console.print()
+        console.print(rich_table(table, console.width))
+    console.print()
+    console.print(Text(f"Report: {run.path / 'report.md'}"), soft_wrap=True)
+
+
+def _result_tables(run: Run) -> Iterator[Table]:
+    yield without(aggregates_table(run.computed), "what it is")
+    yield per_class_table(run.computed)
+    notes = notes_table(run.computed)
+    if notes.rows:
+        yield notes
+    yield counts_table(run.computed)
+
+
+def without(table: Table, name: str) -> Table:
+    """A table without one of its columns."""
+    kept = [position for position, column in enumerate(table.columns) if column.name != name]
+    return replace(
+        table,
+        columns=tuple(table.columns[position] for position in kept),
+        rows=[tuple(row[position] for position in kept) for row in table.rows],
+    )
