@@ -37,6 +37,7 @@ Json = dict[str, Any]
 ZarrMetadata = ArrayV2Metadata | ArrayV3Metadata
 
 _quiet = threading.Lock()
+_as_text = json.JSONEncoder().encode
 
 
 class DocumentFault(Exception):
@@ -49,13 +50,15 @@ class DocumentFault(Exception):
 
 @dataclass(frozen=True)
 class Decoding:
-    """What zarr-python makes of a document, whatever the shape of the array.
+    """What a document says of all arrays that have it, whatever their shapes and the shapes of their chunks.
 
     `fill_value` is what an absent chunk is read as (format 2 may leave it undefined: then 0).
+    `inner_chunks` is the shape of the chunks in a shard; None: not sharded.
     """
 
     dtype: np.dtype[Any]
     fill_value: Any
+    inner_chunks: tuple[int, ...] | None
     has_checksum: bool
 
 
@@ -90,36 +93,42 @@ def kept(raw: Json) -> Json:
     return {key: raw[key] for key in KEPT_V3 if key in raw}
 
 
-def storage_unit(document: Json, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """The shapes of the chunk and of the inner chunk (None if the array is not sharded).
+def storage_unit(document: Json, shape: Sequence[int], decoding: Decoding) -> tuple[int, ...]:
+    """The shape of the chunk, or of the shard.
 
     Raises:
-        DocumentFault: they do not fit the array or each other, or are absurdly large.
+        DocumentFault: it does not fit the array or its inner chunks, or is absurdly large.
     """
     grid = document.get("chunk_grid")
     if document["zarr_format"] == 2:
-        chunks = _sizes(document["chunks"], "chunks")
+        unit = _sizes(document["chunks"], "chunks")
     elif isinstance(grid, dict) and grid.get("name") == "regular":
-        chunks = _sizes(_configuration(grid).get("chunk_shape"), "chunk_shape")
+        unit = _sizes(_configuration(grid).get("chunk_shape"), "chunk_shape")
     else:
         raise DocumentFault(found=f"the chunk grid {grid!r}", expected="a regular grid")
-    if len(chunks) != len(shape) or any(
-        size == 0 < length for size, length in zip(chunks, shape, strict=True)
-    ):
-        raise DocumentFault(
-            found=f"chunks of shape {chunks}", expected=f"sizes above 0 for an array of shape {tuple(shape)}"
-        )
-    inner = _inner_chunk(document, chunks)
-    return chunks, inner
+    if len(unit) != len(shape) or any(size == 0 < length for size, length in zip(unit, shape, strict=True)):
+        expected = f"sizes above 0 for an array of shape {tuple(shape)}"
+        raise DocumentFault(found=f"chunks of shape {unit}", expected=expected)
+    size_bytes = math.prod(unit) * decoding.dtype.itemsize
+    if size_bytes > MAX_CHUNK_BYTES:
+        found = f"chunks of shape {unit}, {size_bytes / 2**30:.4g} GiB each"
+        raise DocumentFault(found=found, expected=f"at most {MAX_CHUNK_BYTES >> 30} GiB decoded")
+    if decoding.inner_chunks is not None:
+        _check_inner(decoding.inner_chunks, unit)
+    return unit
 
 
 def decoding_of(document: Json, ndim: int) -> Decoding:
-    """dtype, fill value and checksum of the arrays that have this document, parsed once for all of them.
+    """What decides decoding, parsed once for all arrays that differ in sizes only.
 
     Raises:
         DocumentFault: zarr-python cannot read such an array, or reading it could run code.
     """
-    return _decoding(json.dumps(_shapeless(document, ndim), sort_keys=True))
+    if document["zarr_format"] == 2:
+        sizeless = document | {"chunks": None}
+    else:
+        sizeless = document | {"chunk_grid": None}
+    return _decoding(_as_text(sizeless), ndim)
 
 
 def zarr_metadata(document: Json, shape: Sequence[int]) -> ZarrMetadata:
@@ -144,11 +153,6 @@ def zarr_metadata(document: Json, shape: Sequence[int]) -> ZarrMetadata:
         raise DocumentFault(found=found) from None
 
 
-def codec_names(document: Json) -> list[str]:
-    """The names of all codecs of an array, those inside of shards included."""
-    return [name for name, _ in _flat(_codecs(document))]
-
-
 def shard_index(document: Json) -> tuple[str, bool, bool]:
     """How the index of a shard is written: location (`start` or `end`), big-endian, with crc32c."""
     settings = _configuration(document["codecs"][0])
@@ -158,32 +162,30 @@ def shard_index(document: Json) -> tuple[str, bool, bool]:
 
 
 @lru_cache(maxsize=4096)
-def _decoding(shapeless: str) -> Decoding:
-    document = json.loads(shapeless)
-    names = codec_names(document)
-    if CODE_CODECS & set(names):
+def _decoding(sizeless: str, ndim: int) -> Decoding:
+    document = json.loads(sizeless)
+    if CODE_CODECS & {name for name, _ in _flat(_codecs(document))}:
         raise DocumentFault(
             found="the codec pickle",
             expected="a codec that only carries data",
             advice="pickled data can run code: write the array with another codec",
         )
-    metadata = zarr_metadata(document, document["shape"])
+    inner = _inner_chunks(document, ndim)
+    metadata = _smallest(document, inner or (1,) * ndim)
     dtype = metadata.dtype.to_native_dtype()
     if dtype.hasobject and dtype.kind != "T":
         raise DocumentFault(found=f"Python objects ({dtype})", expected="numbers or variable-length strings")
     fill_value = metadata.dtype.default_scalar() if metadata.fill_value is None else metadata.fill_value
     plain = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
-    return Decoding(dtype, plain, _has_checksum(document))
+    return Decoding(dtype, plain, inner, _has_checksum(document))
 
 
-def _shapeless(document: Json, ndim: int) -> Json:
-    """The document with chunks of one pixel: one text for all arrays that differ in sizes only."""
+def _smallest(document: Json, chunk: tuple[int, ...]) -> ZarrMetadata:
+    """The metadata of an array that is one smallest chunk."""
     if document["zarr_format"] == 2:
-        return document | {"shape": [1] * ndim, "chunks": [1] * ndim}
-    sharding = _sharding(document)
-    chunk = _configuration(sharding)["chunk_shape"] if sharding else [1] * ndim
-    grid = {"name": "regular", "configuration": {"chunk_shape": chunk}}
-    return document | {"shape": [1] * ndim, "chunk_grid": grid}
+        return zarr_metadata(document | {"chunks": list(chunk)}, chunk)
+    grid = {"name": "regular", "configuration": {"chunk_shape": list(chunk)}}
+    return zarr_metadata(document | {"chunk_grid": grid}, chunk)
 
 
 def _has_checksum(document: Json) -> bool:
@@ -226,14 +228,14 @@ def _sharding(document: Json) -> Json | None:
 
     Around other codecs, or in another shard, an inner chunk that is absent could not be told.
     """
-    if document["zarr_format"] == 2 or "sharding_indexed" not in codec_names(document):
-        return None
     codecs = _codecs(document)
-    inner = _flat(_configuration(codecs[0]).get("codecs", [])) if isinstance(codecs[0], dict) else []
-    if len(codecs) != 1 or any(name == "sharding_indexed" for name, _ in inner):
-        found = f"the codecs {', '.join(codec_names(document))}"
+    names = [name for name, _ in _flat(codecs)]
+    if "sharding_indexed" not in names:
+        return None
+    if len(codecs) != 1 or names.count("sharding_indexed") != 1 or names[0] != "sharding_indexed":
         raise DocumentFault(
-            found=found, expected="sharding_indexed as the only codec, once, with the others inside of it"
+            found=f"the codecs {', '.join(names)}",
+            expected="sharding_indexed as the only codec, once, with the others inside of it",
         )
     _check_index(_configuration(codecs[0]))
     sharding: Json = codecs[0]
@@ -252,27 +254,23 @@ def _check_index(settings: Json) -> None:
         )
 
 
-def _inner_chunk(document: Json, chunks: tuple[int, ...]) -> tuple[int, ...] | None:
-    itemsize = decoding_of(document, len(chunks)).dtype.itemsize
-    if math.prod(chunks) * itemsize > MAX_CHUNK_BYTES:
-        found = f"chunks of shape {chunks}, {math.prod(chunks) * itemsize / 2**30:.4g} GiB each"
-        raise DocumentFault(found=found, expected=f"at most {MAX_CHUNK_BYTES >> 30} GiB decoded")
+def _inner_chunks(document: Json, ndim: int) -> tuple[int, ...] | None:
     sharding = _sharding(document)
     if sharding is None:
         return None
     inner = _sizes(_configuration(sharding).get("chunk_shape"), "chunk_shape")
-    if len(inner) != len(chunks) or any(
-        not part or size % part for part, size in zip(inner, chunks, strict=True)
-    ):
-        raise DocumentFault(
-            found=f"inner chunks of shape {inner}", expected=f"parts of a shard of shape {chunks}"
-        )
-    if math.prod(chunks) // math.prod(inner) * 16 > MAX_INDEX_BYTES:
-        raise DocumentFault(
-            found=f"shards of shape {chunks} with inner chunks of shape {inner}",
-            expected="fewer inner chunks",
-        )
+    if len(inner) != ndim or 0 in inner:
+        raise DocumentFault(found=f"inner chunks of shape {inner}", expected=f"{ndim} sizes above 0")
     return inner
+
+
+def _check_inner(inner: tuple[int, ...], unit: tuple[int, ...]) -> None:
+    if any(size % part for part, size in zip(inner, unit, strict=True)):
+        expected = f"parts of a shard of shape {unit}"
+        raise DocumentFault(found=f"inner chunks of shape {inner}", expected=expected)
+    if math.prod(unit) // math.prod(inner) * 16 > MAX_INDEX_BYTES:
+        found = f"shards of shape {unit} with inner chunks of shape {inner}"
+        raise DocumentFault(found=found, expected="fewer inner chunks")
 
 
 def _sizes(value: Any, name: str) -> tuple[int, ...]:

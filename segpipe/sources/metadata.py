@@ -12,7 +12,6 @@ import numpy as np
 
 from segpipe.errors import InputError, Problem
 from segpipe.sources.documents import (
-    Decoding,
     DocumentFault,
     Json,
     array_shape,
@@ -327,15 +326,14 @@ def parse_array(path: str, raw: Json, attributes: Json) -> ArrayMeta:
     shape = array_shape(raw)
     document = kept(raw)
     _refuse_extensions(raw)
-    decoding: Decoding = decoding_of(document, len(shape))
-    chunks, inner_chunks = storage_unit(document, shape)
+    decoding = decoding_of(document, len(shape))
     return ArrayMeta(
         path=path,
         zarr_format=raw["zarr_format"],
         shape=shape,
         dtype=decoding.dtype,
-        chunks=chunks,
-        inner_chunks=inner_chunks,
+        chunks=storage_unit(document, shape, decoding),
+        inner_chunks=decoding.inner_chunks,
         fill_value=decoding.fill_value,
         dimension_names=_dimension_names(raw, attributes, len(shape)),
         attributes=attributes,

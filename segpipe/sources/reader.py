@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 
-from segpipe.errors import EXIT_INCOMPLETE, InputChangedError, Problem, SegpipeError, problem_list
+from segpipe.errors import EXIT_INCOMPLETE, InputError, Problem, SegpipeError, problem_list
 from segpipe.sources.checked import ExpectedObjects, open_checked
 from segpipe.sources.documents import shard_index
 from segpipe.sources.metadata import ArrayMeta
@@ -99,7 +99,7 @@ class ZarrReader:
         for _ in range(2):  # What fails once and never again was the network or the disk.
             try:
                 return self._decoded(window)
-            except InputChangedError:
+            except InputError:
                 raise
             except Exception as error:
                 failure = error
@@ -138,12 +138,18 @@ class ZarrReader:
             self._index(coords)
         return self._selection(window).reshape((-1, *(part.stop - part.start for part in window[-2:])))
 
-    def _selection(self, window: Box) -> NDArray[Any]:
-        stored = bool if self.meta.dtype.kind == "b" else self._labels
-        labels = np.empty([part.stop - part.start for part in window], stored)
-        if labels.size:
-            out = default_buffer_prototype().nd_buffer.from_numpy_array(labels)
-            self._array.get_basic_selection(window, out=out)
+    def _selection(self, box: Box) -> NDArray[Any]:
+        """A box of the array, read one row of storage units after the other.
+
+        zarr-python holds ten chunks at once, encoded and decoded; a row bounds that, and workers run several
+        readers anyway.
+        """
+        stored = np.dtype(bool) if self.meta.dtype.kind == "b" else self._labels
+        labels = np.empty([part.stop - part.start for part in box], stored)
+        for rows in _rows(box[0], self.meta.chunks[0]) if labels.size else ():
+            part = labels[rows.start - box[0].start : rows.stop - box[0].start]
+            out = default_buffer_prototype().nd_buffer.from_numpy_array(part)
+            self._array.get_basic_selection((rows, *box[1:]), out=out)
         return labels.view(self._labels)
 
     def _units(self, window: Box) -> Iterator[tuple[int, ...]]:
@@ -219,7 +225,7 @@ class ZarrReader:
             try:
                 self._index(coords)
                 self._selection(box)
-            except InputChangedError:
+            except InputError:
                 raise
             except OSError as error:
                 failure = error
@@ -280,6 +286,15 @@ def check_index(index: NDArray[np.uint64], object_bytes: int) -> None:
     if not (empty | inside).all():
         message = "the shard's index names bytes outside of the object"
         raise ValueError(message)
+
+
+def _rows(run: slice, unit: int) -> Iterator[slice]:
+    """A run of the first dimension, cut where storage units begin."""
+    start = run.start
+    while start < run.stop:
+        stop = min(run.stop, (start // unit + 1) * unit)
+        yield slice(start, stop)
+        start = stop
 
 
 def _per_shard(meta: ArrayMeta) -> tuple[int, ...]:

@@ -124,7 +124,8 @@ class LocalStorage:
     def list(self, prefix: str = "") -> dict[str, ObjectInfo]:
         """See `Storage.list`. Waits once, at most RACY_S, if objects were written just now."""
         found = _Scan(self._root, self.url).below(prefix.strip("/"))
-        young = [key for key, info in found.items() if is_young(info)]
+        settled_ns = time.time_ns() - int(RACY_S * 1e9)
+        young = [key for key, info in found.items() if info.modified_ns > settled_ns]
         if not young:
             return found
         _wait_for(found[key] for key in young)

@@ -143,7 +143,8 @@ def _add_tables(
             else:
                 columns[name] = values[order]
         except UnreadableColumn as why:
-            left_out[name] = reason = str(why)
+            left_out[name] = str(why)
+            reason = f"the array `{ID_ARRAY}` cannot be used" if name == ID_ARRAY else reason
         except InputError as error:
             problems += error.problems
     return problems
