@@ -190,23 +190,23 @@ def displaced(seen: Labels, reach_px: int, moment: Moment) -> Labels:
     """The scene with its edges pushed about by smooth fields."""
     height, width = seen.shape
     coarse = (height // STRIDE, width // STRIDE)
-    down, right = (
-        (moment.field(900 + axis, coarse, 40) * reach_px >> 9).repeat(STRIDE, 0).repeat(STRIDE, 1)
-        for axis in (0, 1)
-    )
-    rows = np.minimum(np.maximum(np.arange(height, dtype=np.int32)[:, None] + down, 0), height - 1)
-    columns = np.minimum(np.maximum(np.arange(width, dtype=np.int32) + right, 0), width - 1)
-    moved: Labels = np.take(seen, rows * np.int32(width) + columns)
+    down, right = (moment.field(900 + axis, coarse, 40).astype(np.intp) * reach_px >> 9 for axis in (0, 1))
+    row, column = np.arange(0, height, STRIDE)[:, None], np.arange(0, width, STRIDE)
+    down = np.minimum(np.maximum(down, -row), height - STRIDE - row)
+    right = np.minimum(np.maximum(right, -column), width - STRIDE - column)
+    jumps = (down * width + right).repeat(STRIDE, 1).repeat(STRIDE, 0)
+    jumps += np.arange(height * width).reshape(height, width)
+    moved: Labels = np.take(seen, jumps)
     return moved
 
 
 def block_means(seen: Labels) -> Scores:
     """The share of every class in blocks of 4 x 4 pixels, int16 (class, y / 4, x / 4), 256 = all of it."""
-    rows, columns = seen.shape[0] // STRIDE, seen.shape[1] // STRIDE
-    shares = np.zeros((NUM_CLASSES, rows, columns), np.int16)
+    shares = np.zeros((NUM_CLASSES, seen.shape[0] // STRIDE, seen.shape[1] // STRIDE), np.int16)
     for class_id in np.flatnonzero(np.bincount(seen.ravel(), minlength=NUM_CLASSES)):
         # Four neighbours are the bytes of one word; the product adds them up in its highest byte.
-        words = (seen == class_id).view(np.uint32).reshape(rows, STRIDE, columns).sum(axis=1, dtype=np.uint32)
+        words = (seen == class_id).view(np.uint32)
+        words = words[0::4] + words[1::4] + words[2::4] + words[3::4]
         shares[class_id] = (words * np.uint32(0x01010101) >> np.uint32(24)) * (ONE // STRIDE**2)
     return shares
 

@@ -31,7 +31,7 @@ from segpipe.writing.figures import (
 from segpipe.writing.painting import Camera, Labels, Painter, box, fill
 
 IGNORE = 255
-SIGHT_M = 170.0
+SIGHT_M = 125.0
 """What is farther away is part of the skyline."""
 STREET_M = 320.0
 RARE = ("bus", "truck", "train", "motorcycle")
@@ -380,14 +380,14 @@ class Planner:
 
     def _skyline(self) -> Iterator[tuple[float, float, float, int]]:
         """Houses and woods far away: left and right edge and height in metres, class."""
-        left = -130.0
-        while left < 130:
-            right = left + self._between(5, 20)
+        left = -100.0
+        while left < 100:
+            right = left + self._between(4, 14)
             green = self._chance(0.55)
             yield (
                 left,
                 right,
-                self._between(3, 8) if green else self._between(6, 16),
+                self._between(2.5, 6) if green else self._between(5, 12),
                 VEGETATION if green else BUILDING,
             )
             left = right
