@@ -302,9 +302,9 @@ class Planner:
             self._people(side, along)
         for along in self._along(self._between(6, 30), 9, 34):
             across = side * (self.kerb(side) + self._between(0.5, 0.8))
-            for number in range(self.random.integers(1, 3)):
+            for number in range(self.random.choice([1, 1, 2])):
                 cycle = Cycle(BICYCLE, self._between(0.75, 1.0) * side, ridden=False)
-                self.things.append(Thing(cycle, across, along + 2.0 * number))
+                self.things.append(Thing(cycle, across, along + 3.5 * number))
         for along in self._along(self._between(5, 25), 14, 40):
             heap = Heap(self._between(0.5, 1.1), self._between(0.7, 1.25))
             self.things.append(Thing(heap, side * (self.front(side) - 0.4), along))
