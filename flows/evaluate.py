@@ -1,6 +1,6 @@
 """Evaluate one dataset: each stage of `segpipe.run` is a task; only the run's path travels between tasks.
 
-python -m flows.evaluate evaluation.yaml --set cluster=threads
+From a shell: `python -m flows.evaluate evaluation.yaml --set cluster=threads`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ if __name__ == "__main__":
 
     main()
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ from prefect.tasks import Task
 from flows.artifacts import ArtifactProgress, Both, publish_artifacts
 from segpipe.config import EvaluationConfig
 from segpipe.errors import (
-    ConfigError,
+    EXIT_GATE,
+    EXIT_INCOMPLETE,
+    EXIT_INFRASTRUCTURE,
+    EXIT_INPUT,
     IncompleteError,
     InfrastructureError,
-    InputError,
     SegpipeError,
 )
 from segpipe.run import stages
@@ -36,13 +40,13 @@ from segpipe.run.progress import SILENT, Progress
 watcher: ContextVar[Progress] = ContextVar("watcher", default=SILENT)
 """Who else is told how far the run is: the terminal that started the flow."""
 
-STATE_NAMES: dict[type[SegpipeError], str] = {
-    ConfigError: "BadInput",
-    InputError: "BadInput",
-    IncompleteError: "Incomplete",
-    InfrastructureError: "InfrastructureFailed",
+STATE_NAMES = {
+    EXIT_INPUT: "BadInput",
+    EXIT_GATE: "GateFailed",
+    EXIT_INCOMPLETE: "Incomplete",
+    EXIT_INFRASTRUCTURE: "InfrastructureFailed",
 }
-"""The final state of a flow run that failed with words."""
+"""Exit code of an error -> the final state of a flow run that ended with it."""
 
 
 async def infrastructure_only(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -115,14 +119,27 @@ def evaluate(config: EvaluationConfig) -> str | State[str]:
     Returns:
         The path of the run; or the state in which it failed, whose message is meant for people.
     """
-    run = ""
     try:
         run = start(config)
-        for stage in (plan, count, reduce, score, report, publish):
-            stage(run)
+        with _noted(run):
+            for stage in (plan, count, reduce, score, report, publish):
+                stage(run)
     except SegpipeError as error:
-        if run:
-            stages.fail(Path(run), error)
-        name = next(name for kind, name in STATE_NAMES.items() if isinstance(error, kind))
-        return Failed(name=name, message=str(error), data=error)
+        return Failed(name=STATE_NAMES[error.exit_code], message=str(error), data=error)
     return run
+
+
+@contextmanager
+def _noted(run: str) -> Iterator[None]:
+    """Whatever ends the stages early is noted in the run's folder as well."""
+    try:
+        yield
+    except IncompleteError:
+        raise
+    except Exception as error:
+        stages.fail(Path(run), error)
+        raise
+    except BaseException as signal:
+        # Prefect turns SIGTERM into an exception of its own.
+        stages.fail(Path(run), KeyboardInterrupt(*signal.args))
+        raise

@@ -194,7 +194,7 @@ def chosen_config(file: str | None, options: Mapping[str, Any], overrides: Seque
     if file is None:
         missing = [f"--{name}" for name in ("truth", "pred", "classes") if name not in given]
         if missing and not overrides:
-            message = f"name a configuration file, or give {', '.join(missing)} as well"
+            message = f"without a configuration file, {', '.join(missing)} must be given"
             raise click.UsageError(message, click.get_current_context(silent=True))
         return make_config(given, overrides, source="command line")
     values = read_yaml(Path(file))

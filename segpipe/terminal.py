@@ -157,10 +157,12 @@ class Meter:
         if not self.counted.images and self.held.images:
             return f"nothing to count: all {self.held.images:,} images have counts already"
         seconds = self.seconds
+        if self.done.images < self.total.images and not self.counted.images:
+            return f"counting stopped after {seconds:.1f} s"
         speed = f" ({quantity(self.counted.pixels / seconds, 'px/s')})" if self.counted.pixels else ""
         held = f", {self.held.images:,} from earlier counts" if self.held.images else ""
         return (
-            f"counted {self.counted.images:,} images, {quantity(self.counted.pixels, 'px')} "
+            f"counted {self.counted.images:,} of {self.total.images - self.held.images:,} images, {quantity(self.counted.pixels, 'px')} "
             f"in {seconds:.1f} s{speed}{held}"
         )
 
