@@ -7,7 +7,7 @@ images were appended at a time, nor of who counted them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,23 +21,22 @@ from segpipe.classes import ClassList
 from segpipe.counts.columns import COLUMN_DTYPES, ColumnKind, clean_text, plain_column, stored_names
 from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
-from segpipe.metrics.areas import COUNT_NAMES, ClassAreas, image_counts
+from segpipe.metrics.areas import COUNT_NAMES, image_counts
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Aggregate, Scores
-from segpipe.metrics.scoring import score_images
 
 SCHEMA = 1
 IMAGES_PER_CHUNK = 16_384
 CELLS_PER_CHUNK = 262_144
 CODES_PER_CHUNK = 512
-IMAGES_PER_BLOCK = 1_024
-"""How many images are read and scored at a time: memory is this times the number of classes."""
+IMAGES_PER_BLOCK, CELLS_PER_BLOCK, CLASSES_PER_BLOCK = 256, 65_536, 262_144
+"""How many images, cells, and images times classes are scored at a time: a few megabytes, always."""
 
 NO_CLASS_NAMES = {"truth": ("(ignored)", "(invalid)"), "pred": ("(void)", "(invalid)")}
 """How the two codes that are no class are called, next to the class names."""
 
-IMAGE_SCORES = {"pixel_accuracy": "pixel_accuracy", "mean_iou": "mean_iou"}
+IMAGE_SCORES = ("pixel_accuracy", "mean_iou")
 """The scores of an image by itself that are stored."""
 
 
@@ -101,7 +100,9 @@ class ResultsWriter:
             rows[self._names[name]] = plain_column(name, (columns or {})[name], kind)
         rows |= {f"image_{name}": counts for name, counts in image_counts(cells).items()}
         rows["cell_offset"] = cells.offsets[1:] - cells.offsets[0] + self._cells
-        rows |= {"cell_truth": cells.truth_codes, "cell_pred": cells.pred_codes, "cell_pixels": cells.counts}
+        truth = cells.truth_codes
+        pred = cells.cells - truth * cells.num_codes
+        rows |= {"cell_truth": truth, "cell_pred": pred, "cell_pixels": cells.counts}
         for name, values in rows.items():
             self._growing[name].append(values)
         self._cells += len(cells.counts)
@@ -273,6 +274,7 @@ class ResultsReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        self._kept: dict[str, tuple[int, NDArray[Any]]] = {}
         try:
             self._group = zarr.open_group(self.path, mode="r")
             attributes = self._group.attrs.asdict()
@@ -295,12 +297,22 @@ class ResultsReader:
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Part of one array along its first dimension; texts come as an object array."""
+        return self._decoded(name, lambda array: array[start:stop])
+
+    def take(self, name: str, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Some places of a 1-D array, in the order given."""
+        return self._decoded(name, lambda array: array.oindex[places])
+
+    def _decoded(self, name: str, select: Callable[[Any], Any]) -> NDArray[Any]:
         try:
-            values = np.asarray(cast("zarr.Array[Any]", self._group[name])[start:stop])
+            values = np.asarray(select(self._group[name]))
         except Exception as error:
             # Codecs raise what they like; whatever it is, the file is not what was written.
             raise InputError(self._damage(name, error)) from error
-        return values if values.dtype.kind in "iufb" else values.astype(object)
+        if values.dtype.kind not in "iufb":
+            return values.astype(object)
+        # zarr makes a dtype object of its own, equal to NumPy's but not the same: add.at is 30 times slower.
+        return values.view(values.dtype.type)
 
     def total(self) -> NDArray[np.int64]:
         """The sum over all images, int64 (S, S)."""
@@ -314,21 +326,50 @@ class ResultsReader:
         """A metadata column by its own name."""
         return self.read(self.names[name], start, stop)
 
-    def blocks(self, images: int = IMAGES_PER_BLOCK) -> Iterator[Block]:
-        """All images, at most `images` at a time."""
-        for start in range(0, len(self), images):
-            stop = min(start + images, len(self))
-            columns = {name: self.column(name, start, stop) for name in self.columns}
-            yield Block(self.ids(start, stop), self.cells(start, stop), columns)
+    def blocks(self) -> Iterator[Block]:
+        """All images, some at a time, so that neither images, cells nor classes fill the memory."""
+        ids: list[str] = []
+        columns: dict[str, NDArray[Any]] = {}
+        for first, start, cells in self._parts():
+            if start == 0:
+                ids = self.ids(first, first + IMAGES_PER_CHUNK)
+                columns = {name: self.column(name, first, first + IMAGES_PER_CHUNK) for name in self.columns}
+            here = slice(start, start + len(cells))
+            yield Block(ids[here], cells, {name: values[here] for name, values in columns.items()})
 
-    def cells(self, start: int, stop: int) -> ConfusionCells:
-        """The matrices of the images start to stop."""
-        offsets = self.read("cell_offset", start, stop + 1)
+    def cells(self) -> Iterator[ConfusionCells]:
+        """The matrices alone, some images at a time: what scoring needs."""
+        return (cells for _, _, cells in self._parts())
+
+    def _parts(self) -> Iterator[tuple[int, int, ConfusionCells]]:
+        """Number of the first image of a chunk, number of the first image of the part within it, matrices."""
+        images = max(1, min(IMAGES_PER_BLOCK, CLASSES_PER_BLOCK // len(self.classes)))
+        for first in range(0, len(self), IMAGES_PER_CHUNK):
+            offsets = self.read("cell_offset", first, first + IMAGES_PER_CHUNK + 1)
+            for slab in _runs(offsets, IMAGES_PER_CHUNK, CELLS_PER_CHUNK):
+                cells = self._cells(offsets[slab.start : slab.stop + 1])
+                for part in _runs(cells.offsets, images, CELLS_PER_BLOCK):
+                    yield first, slab.start + part.start, _part(cells, part)
+
+    def _cells(self, offsets: NDArray[np.int64]) -> ConfusionCells:
+        """The matrices of consecutive images, given their offsets."""
         first, last = int(offsets[0]), int(offsets[-1])
         codes = len(self.classes) + 2
-        truth = self.read("cell_truth", first, last).astype(np.int64)
-        cells = (truth * codes + self.read("cell_pred", first, last)).astype(np.uint32)
-        return ConfusionCells(codes - 2, offsets - first, cells, self.read("cell_pixels", first, last))
+        cells = self._read_on("cell_truth", first, last).astype(np.uint32) * np.uint32(codes)
+        cells += self._read_on("cell_pred", first, last)
+        return ConfusionCells(codes - 2, offsets - first, cells, self._read_on("cell_pixels", first, last))
+
+    def _read_on(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """Part of a cell array; the chunk it ends in is kept, for the next part begins there."""
+        pieces = [self.read(name, 0, 0)]
+        for chunk in range(first // CELLS_PER_CHUNK, -(-last // CELLS_PER_CHUNK)):
+            start = chunk * CELLS_PER_CHUNK
+            kept, values = self._kept.get(name, (-1, pieces[0]))
+            if kept != chunk:
+                values = self.read(name, start, start + CELLS_PER_CHUNK)
+                self._kept[name] = chunk, values
+            pieces.append(values[max(first - start, 0) : last - start])
+        return np.concatenate(pieces)
 
     def _damage(self, array: str, error: Exception) -> Problem:
         return Problem(
@@ -341,12 +382,33 @@ class ResultsReader:
         )
 
 
+def _runs(offsets: NDArray[np.int64], images: int, cells: int) -> Iterator[range]:
+    """Runs of consecutive images: at most so many, with at most so many cells, but one image at least."""
+    start, end = 0, len(offsets) - 1
+    while start < end:
+        fitting = int(np.searchsorted(offsets, offsets[start] + cells, side="right")) - 1
+        stop = min(max(fitting, start + 1), start + images, end)
+        yield range(start, stop)
+        start = stop
+
+
+def _part(cells: ConfusionCells, images: range) -> ConfusionCells:
+    """Consecutive images of a block, sharing memory."""
+    offsets = cells.offsets[images.start : images.stop + 1]
+    chosen = slice(int(offsets[0]), int(offsets[-1]))
+    return ConfusionCells(cells.num_classes, offsets - offsets[0], cells.cells[chosen], cells.counts[chosen])
+
+
 def write_scores(path: str | Path, scores: Scores) -> None:
-    """Add scores to a results dataset that holds counts: per image, per class, and aggregates."""
-    reader = ResultsReader(path)
+    """Add scores to a results dataset that holds counts: per image, per class, and aggregates.
+
+    Args:
+        path: the folder of the store.
+        scores: of `score_counts` over the blocks of this dataset.
+    """
     group = zarr.open_group(str(path), mode="r+")
     group.attrs["rules"] = cast(Any, scores.rules.document())
-    _write_image_scores(group, reader, scores)
+    _write_image_scores(group, scores)
     for name, (side, meaning) in _AREAS.items():
         attributes = {"long_name": meaning, "units": "pixel"}
         _store(group, name, getattr(scores.areas, side), ("class_name",), attributes)
@@ -359,22 +421,16 @@ def write_scores(path: str | Path, scores: Scores) -> None:
     _consolidate(str(path))
 
 
-def _write_image_scores(group: zarr.Group, reader: ResultsReader, scores: Scores) -> None:
-    growing = {}
+def _write_image_scores(group: zarr.Group, scores: Scores) -> None:
     for name in IMAGE_SCORES:
         like = scores.aggregates[name]
         attributes = _score_attributes(
             f"{like.title} of the image", like.formula, like.best, like.minimum, like.maximum
         )
-        growing[name] = _Growing(group, f"image_{name}", np.dtype(np.float64), "image", attributes)
-    for block in reader.blocks():
-        areas = ClassAreas.from_cells(block.cells, invalid_pred=scores.rules.invalid_pred)
-        images = score_images(areas, scores.classes, scores.rules)
-        for name, values in images.per_image.items():
-            if name in growing:
-                growing[name].append(values)
-    for one in growing.values():
-        one.finish()
+        growing = _Growing(group, f"image_{name}", np.dtype(np.float64), "image", attributes)
+        if scores.per_image:
+            growing.append(scores.per_image[name])
+        growing.finish()
 
 
 def _score_attributes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,6 +82,8 @@ class Scores:
         areas: the areas of the classes, each (K,).
         per_class: metric name -> float64 (K,), after the rule for absent classes.
         aggregates: name -> aggregate, the headline `mean_iou` first.
+        per_image: name -> float64 (image,), the scores of each image by itself in the order in which the
+            images came; empty where images were not scored one by one.
     """
 
     classes: ClassList
@@ -91,6 +93,7 @@ class Scores:
     areas: ClassAreas
     per_class: Mapping[str, FloatArray]
     aggregates: Mapping[str, Aggregate]
+    per_image: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
         """The value of one aggregate."""

@@ -51,10 +51,11 @@ def score_matrix(matrix: ArrayLike, classes: ClassList, rules: ScoringRules) -> 
 def score_counts(
     blocks: Iterable[ConfusionCells], total: ArrayLike, classes: ClassList, rules: ScoringRules
 ) -> Scores:
-    """Score a dataset from the counts of its images; memory does not grow with the number of images.
+    """Score a dataset from the counts of its images; of an image only two or three floats stay in memory.
 
     Args:
-        blocks: the matrices of the images, some images at a time; neither cut nor order matters.
+        blocks: the matrices of the images, some images at a time; neither cut nor order matters, but for
+            the order of `Scores.per_image`.
         total: int64 (S, S), the sum of all of them.
         classes: the K classes.
         rules: the settings.
@@ -62,8 +63,12 @@ def score_counts(
     Raises:
         InfrastructureError: the images do not add up to the total: a damaged or mixed-up file.
     """
-    grouped = ((block, np.zeros(len(block), np.int64)) for block in blocks)
-    scores = score_groups(grouped, 1, classes, rules)[0]
+    sums = _GroupSums(1, classes, rules)
+    each = [sums.add(block, np.zeros(len(block), np.int64)).per_image for block in blocks]
+    names = each[0] if each else {}
+    scores = replace(
+        sums.scores(0), per_image={name: np.concatenate([one[name] for one in each]) for name in names}
+    )
     whole = score_matrix(total, classes, rules)
     same_areas = all(
         np.array_equal(getattr(scores.areas, name), getattr(whole.areas, name)) for name in _AREAS
@@ -171,14 +176,17 @@ class _GroupSums:
         self._image_sums = {name: FixedPointSums((num_groups,)) for name in _IMAGE_MEANS}
         self._scored = {name: np.zeros(num_groups, np.int64) for name in _IMAGE_MEANS}
 
-    def add(self, cells: ConfusionCells, groups: IntArray) -> None:
+    def add(self, cells: ConfusionCells, groups: IntArray) -> ImageScores:
+        """Add images, each to its group; returns what they score by themselves."""
         areas = ClassAreas.from_cells(cells, invalid_pred=self._rules.invalid_pred)
         np.add.at(self._images, groups, 1)
         for name, counts in image_counts(cells).items():
             np.add.at(self._counts[name], groups, counts)
         for name in _AREAS:
             np.add.at(self._areas[name], groups, getattr(areas, name))
-        self._add_image_scores(score_images(areas, self._classes, self._rules), groups)
+        images = score_images(areas, self._classes, self._rules)
+        self._add_image_scores(images, groups)
+        return images
 
     def _add_image_scores(self, images: ImageScores, groups: IntArray) -> None:
         image, class_id = np.nonzero(images.present)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 ROWS_PER_GROUP = 131_072
 
@@ -36,6 +37,17 @@ def write_parquet(path: Path, kinds: Mapping[str, str], blocks: Iterable[Mapping
         if len(waiting):
             # A column in many pieces would be encoded page by page along the pieces.
             writer.write_table(waiting.combine_chunks())
+
+
+def repeated_texts(texts: Sequence[str], places: NDArray[np.int64]) -> Any:
+    """The texts at some places, as Arrow makes them: without one Python object per row.
+
+    >>> repeated_texts(["a", "b"], np.array([1, 1, 0])).to_pylist()
+    ['b', 'b', 'a']
+    """
+    import pyarrow as pa
+
+    return pa.array(texts, pa.string()).take(pa.array(places))
 
 
 def _table(schema: Any, block: Mapping[str, ArrayLike]) -> Any:

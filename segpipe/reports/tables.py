@@ -141,23 +141,20 @@ def worst_images_table(results: ResultsReader, number: int = 10) -> Table:
     """The images of the lowest mean IoU over their classes; equal ones in the order of the dataset."""
     scores = results.read("image_mean_iou")
     # A stable sort puts NaN last, and keeps the order of equal images.
-    order = [
-        int(image) for image in np.argsort(scores, kind="stable")[:number] if not np.isnan(scores[image])
+    order = np.argsort(scores, kind="stable")[:number]
+    worst = order[~np.isnan(scores[order])]
+    names = results.take("image", worst)
+    accuracies = results.take("image_pixel_accuracy", worst)
+    sizes = [results.take(name, worst) for name in ("image_pixels", "image_ignored")]
+    rows: Rows = [
+        (printable(name), score_text(score), score_text(accuracy), f"{pixels:,}", f"{ignored:,}")
+        for name, score, accuracy, pixels, ignored in zip(
+            names, scores[worst], accuracies, *sizes, strict=True
+        )
     ]
-    rows = [_image_row(results, image, float(scores[image])) for image in order]
     columns = (Column("image", number=False, untrusted=True), Column("mean IoU"), Column("pixel accuracy"),
                Column("pixels"), Column("ignored px"))  # fmt: skip
     return Table(f"The {len(rows)} images of the lowest mean IoU", columns, rows)
-
-
-def _image_row(results: ResultsReader, image: int, mean_iou: float) -> tuple[str, ...]:
-    one = slice(image, image + 1)
-    accuracy = float(results.read("image_pixel_accuracy", one.start, one.stop)[0])
-    pixels, ignored = (
-        int(results.read(name, one.start, one.stop)[0]) for name in ("image_pixels", "image_ignored")
-    )
-    name = printable(results.ids(one.start, one.stop)[0])
-    return name, score_text(mean_iou), score_text(accuracy), f"{pixels:,}", f"{ignored:,}"
 
 
 def confusions_table(results: ResultsReader, number: int = 10) -> Table:

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from segpipe.counts.results import IMAGES_PER_BLOCK, ResultsReader
+from segpipe.counts.results import ResultsReader
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS
@@ -162,9 +162,10 @@ class Run:
         return score_groups(self._grouped(groups), number, self.results.classes, rules)
 
     def _grouped(self, groups: NDArray[np.int64]) -> Iterator[tuple[ConfusionCells, NDArray[np.int64]]]:
-        for start in range(0, len(groups), IMAGES_PER_BLOCK):
-            part = groups[start : start + IMAGES_PER_BLOCK]
-            yield self.results.cells(start, start + len(part)), part
+        start = 0
+        for cells in self.results.cells():
+            yield cells, groups[start : start + len(cells)]
+            start += len(cells)
 
     def to_pandas(self, table: TableName = "per_class") -> pd.DataFrame:
         """One of the run's tables as a data frame.

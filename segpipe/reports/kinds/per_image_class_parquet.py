@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.scoring import IMAGE_METRICS
 from segpipe.reports.base import REPORTS, ReportInput
-from segpipe.reports.parquet import write_parquet
+from segpipe.reports.parquet import repeated_texts, write_parquet
 
 AREAS = {"truth_pixels": "truth", "pred_pixels": "pred", "hit_pixels": "hit"}
 
@@ -26,15 +26,13 @@ def write(given: ReportInput, path: Path) -> None:
 
 
 def _blocks(given: ReportInput) -> Iterator[dict[str, ArrayLike]]:
-    class_names = np.array(given.scores.classes.names, object)
     for block in given.results.blocks():
         areas = ClassAreas.from_cells(block.cells, invalid_pred=given.scores.rules.invalid_pred)
         image, class_id = np.nonzero(areas.occurs)
-        ids: NDArray[np.object_] = np.array(block.ids, object)
         yield {
-            "image": ids[image],
+            "image": repeated_texts(block.ids, image),
             "class_id": class_id,
-            "class_name": class_names[class_id],
+            "class_name": repeated_texts(given.scores.classes.names, class_id),
             **{name: getattr(areas, side)[image, class_id] for name, side in AREAS.items()},
             **{name: METRICS[name].function(areas)[image, class_id] for name in IMAGE_METRICS},
         }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from segpipe.counts.results import IMAGE_SCORES, IMAGES_PER_BLOCK, ResultsReader
+from segpipe.counts.results import IMAGE_SCORES, IMAGES_PER_CHUNK, ResultsReader
 from segpipe.metrics.areas import COUNT_NAMES
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.parquet import write_parquet
@@ -24,8 +24,8 @@ def write(given: ReportInput, path: Path) -> None:
 
 def _blocks(results: ResultsReader) -> Iterator[dict[str, ArrayLike]]:
     figures = (*COUNT_NAMES, *IMAGE_SCORES)
-    for start in range(0, len(results), IMAGES_PER_BLOCK):
-        stop = start + IMAGES_PER_BLOCK
+    for start in range(0, len(results), IMAGES_PER_CHUNK):
+        stop = start + IMAGES_PER_CHUNK
         metadata = {results.names[name]: results.column(name, start, stop) for name in results.columns}
         own = {name: results.read(f"image_{name}", start, stop) for name in figures}
         yield {"image": results.ids(start, stop), **metadata, **own}
