@@ -189,7 +189,6 @@ def _create(folder: Path, dataset: Dataset) -> None:
             compressors=[ZstdCodec(level=3, checksum=True)],
             fill_value=IGNORE,
             dimension_names=("image", "y", "x"),
-            config={"write_empty_chunks": True},
         )
         for name in columns if form.name == "truth" else ("image",):
             group.create_array(

@@ -42,6 +42,17 @@ def test_every_chunk_is_written_and_has_a_checksum(demo_small: Path) -> None:
         assert array.metadata.dimension_names == ("image", "y", "x")
 
 
+def test_a_chunk_of_nothing_but_the_fill_value_is_written_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that is absent is a chunk that was lost."""
+    nothing = np.full((32, 64), 255, np.uint8)
+    monkeypatch.setattr(Dataset, "draw", lambda *_: {form.name: nothing for form in FORMS})
+    for store, form in zip(write_demo(tmp_path / "data", TINY), FORMS, strict=True):
+        files = [path for path in (store / "labels" / "c").rglob("*") if path.is_file()]
+        assert len(files) == -(-14 // form.unit)
+
+
 def test_truth_and_predictions_are_chunked_differently() -> None:
     """No two stores share a grid, one is sharded, and a run of drawing fills whole objects of all."""
     assert len({form.unit for form in FORMS}) == 3
