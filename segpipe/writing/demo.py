@@ -226,9 +226,9 @@ def write_run(folder: Path, dataset: Dataset, start: int) -> int:
     }
     maps = [dataset.draw(image, streets[dataset.sequence(image)]) for image in images]
     for form in FORMS:
-        labels = zarr.open_array(
-            folder / f"{form.name}.zarr", path="labels", mode="r+", config={"write_empty_chunks": True}
-        )
+        # zarr.open_array takes a `config` and does not use it.
+        labels = zarr.open_array(folder / f"{form.name}.zarr", path="labels", mode="r+")
+        labels = labels.with_config({"write_empty_chunks": True})
         labels[images.start : images.stop] = np.stack([each[form.name] for each in maps])
     return len(images)
 
