@@ -39,7 +39,7 @@ lint: environment
 	$(BIN)/mypy
 
 bench: environment
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tests.bench
 
 lock:
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
