@@ -161,10 +161,8 @@ class Meter:
             return f"counting stopped after {seconds:.1f} s"
         speed = f" ({quantity(self.counted.pixels / seconds, 'px/s')})" if self.counted.pixels else ""
         held = f", {self.held.images:,} from earlier counts" if self.held.images else ""
-        return (
-            f"counted {self.counted.images:,} of {self.total.images - self.held.images:,} images, {quantity(self.counted.pixels, 'px')} "
-            f"in {seconds:.1f} s{speed}{held}"
-        )
+        images = f"{self.counted.images:,} of {self.total.images - self.held.images:,} images"
+        return f"counted {images}, {quantity(self.counted.pixels, 'px')} in {seconds:.1f} s{speed}{held}"
 
 
 class PlainProgress:
