@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from segpipe.errors import InputError, Problem
+from segpipe.sources import documents
 from segpipe.sources.documents import (
     DocumentFault,
     Json,
@@ -30,6 +31,12 @@ CONSOLIDATED_GROWTH = 4
 
 SHOWN_ARRAYS = 20
 """How many arrays of a store an error names."""
+
+KNOWN_V3 = {
+    *documents.KEPT_V3,
+    *("node_type", "shape", "attributes", "dimension_names", "storage_transformers"),
+}
+"""Entries of an array's document of format 3; what else it holds must say that it may be ignored."""
 
 NODE_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 DOCUMENTS = (*NODE_DOCUMENTS, ".zattrs", ".zmetadata")
@@ -360,6 +367,10 @@ def _refuse_extensions(raw: Json) -> None:
         raise DocumentFault(found=f"the chunk key encoding {encoding!r}", expected="`default` or `v2`")
     if raw.get("storage_transformers"):
         raise DocumentFault(found="storage transformers", expected="none")
+    for name in raw.keys() - KNOWN_V3:
+        if not isinstance(raw[name], dict) or raw[name].get("must_understand") is not False:
+            expected = "entries that may be ignored (must_understand: false)"
+            raise DocumentFault(found=f"the unknown entry {name!r}", expected=expected)
 
 
 def _dimension_names(raw: Json, attributes: Json, ndim: int) -> tuple[str | None, ...] | None:

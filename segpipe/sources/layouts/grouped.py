@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,14 @@ from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView
 ID_ARRAY = "image"
 """The array of one dimension that says which value of a column belongs to which image."""
 
-SCALAR_DTYPES = ((bool, np.bool_), (int, np.int64), (float, np.float64), (str, np.object_))
+COLUMN_DTYPES: dict[frozenset[type], type] = {
+    frozenset({bool}): np.bool_,
+    frozenset({int}): np.int64,
+    frozenset({float}): np.float64,
+    frozenset({int, float}): np.float64,
+    frozenset({str}): np.object_,
+}
+"""Kinds of an attribute's values -> dtype of the column."""
 
 
 @LAYOUTS.register("grouped")
@@ -76,26 +84,22 @@ def attribute_columns(images: Sequence[ArrayMeta]) -> tuple[dict[str, NDArray[An
     """
     columns: dict[str, NDArray[Any]] = {}
     left_out: dict[str, str] = {}
-    for name, value in images[0].attributes.items() if images else ():
+    for name in dict.fromkeys(name for meta in images for name in meta.attributes):
         values = [meta.attributes.get(name) for meta in images]
         kinds = {type(value) for value in values}
-        dtype = next((dtype for kind, dtype in SCALAR_DTYPES if kinds == {kind}), None)
-        if kinds == {int, float}:
-            dtype = np.float64
-        if dtype is not None and not (dtype is np.int64 and _is_wide(values)):
+        dtype = COLUMN_DTYPES.get(frozenset(kinds))
+        if int in kinds and any(type(value) is int and not -(2**63) <= value < 2**63 for value in values):
+            left_out[name] = "the attribute is a number of more than 64 bits"
+        elif dtype is not None:
             columns[name] = np.array(values, dtype)
-        elif isinstance(value, bool | int | float | str):
-            found = ", ".join(sorted(kind.__name__ for kind in kinds)).replace("NoneType", "nothing")
+        elif kinds & {bool, int, float, str}:
+            found = ", ".join(sorted("nothing" if kind is NoneType else kind.__name__ for kind in kinds))
             left_out[name] = f"the attribute is not of one kind on all images (found {found})"
     return columns, left_out
 
 
 def _is_column(meta: ArrayMeta) -> bool:
     return meta.dimension_names == (ID_ARRAY,)
-
-
-def _is_wide(values: Sequence[Any]) -> bool:
-    return any(not -(2**63) <= value < 2**63 for value in values)
 
 
 def _image_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:

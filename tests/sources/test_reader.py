@@ -1,0 +1,167 @@
+"""Reading label maps through zarr-python: what every reader does, and what the retries and probes do."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segpipe.errors import InputError
+from segpipe.sources.reader import DamagedChunkError, LabelReader, check_index, open_reader, parse_index
+from tests.sources.conformance import SHARDED, ReaderTests, sharded
+from tests.sources.stores import (
+    WatchedStorage,
+    array_meta,
+    expectation,
+    flip_bit,
+    label_maps,
+    reader_of,
+    view,
+    write,
+)
+
+
+class TestZarrReader(ReaderTests):
+    """The reader over zarr-python does what every reader does."""
+
+
+def watched(path: Path) -> tuple[WatchedStorage, LabelReader]:
+    """A reader and the storage that it reads from."""
+    seen = view(path)
+    meta = array_meta(seen)
+    storage = WatchedStorage(str(path))
+    return storage, open_reader(meta, storage, expectation(seen, meta))
+
+
+def test_no_metadata_are_read_again(tmp_path: Path) -> None:
+    """The array is built from the metadata at hand, and a window reads its own chunks only."""
+    write(tmp_path, label_maps())
+    storage, reader = watched(tmp_path)
+    reader.read(slice(2, 4))
+    assert sorted(storage.reads) == [f"c/1/{y}/{x}" for y in range(3) for x in range(2)]
+
+
+def test_the_index_of_a_shard_is_read_once_to_find_absent_chunks(tmp_path: Path) -> None:
+    """Later windows of the same shard take it from the reader."""
+    write(tmp_path, label_maps(), **SHARDED)
+    storage, reader = watched(tmp_path)
+    reader.absent(slice(0, 1))
+    assert sorted(storage.reads) == [f"c/0/{y}/{x}" for y in range(2) for x in range(2)]
+    reader.absent(slice(1, 2))
+    assert len(storage.reads) == 4
+
+
+def test_a_failure_that_passes_is_no_damage(tmp_path: Path) -> None:
+    """The system refuses once: the read is repeated and the labels are right."""
+    write(tmp_path, label_maps())
+    storage, reader = watched(tmp_path)
+    storage.failures["c/1/0/0"] = [OSError(5, "Input/output error")]
+    np.testing.assert_array_equal(reader.read(None), label_maps())
+
+
+def test_a_failure_that_stays_is_named_with_the_systems_words(tmp_path: Path) -> None:
+    """Every attempt is refused: the two chunks are named, with the reason."""
+    write(tmp_path, label_maps())
+    storage, reader = watched(tmp_path)
+    for key in ("c/1/0/0", "c/2/1/1"):
+        storage.failures[key] = [PermissionError(13, "Permission denied") for _ in range(9)]
+    with pytest.raises(DamagedChunkError, match="Permission denied") as caught:
+        reader.read(None)
+    problems = caught.value.problems
+    assert [(problem.kind, problem.chunk) for problem in problems] == [
+        ("unreadable", "c/1/0/0"),
+        ("unreadable", "c/2/1/1"),
+    ]
+    assert caught.value.regions[1] == (slice(4, 6), slice(8, 16), slice(16, 30))
+
+
+def test_the_bad_inner_chunk_of_a_shard_is_named(tmp_path: Path) -> None:
+    """Only the pixels of the inner chunk whose checksum is wrong are lost."""
+    sharded(tmp_path, label_maps())
+    flip_bit(tmp_path / "c/0/0/0", 3)
+    with pytest.raises(DamagedChunkError, match="wrong checksum") as caught:
+        reader_of(tmp_path).read(slice(0, 3))
+    assert [problem.chunk for problem in caught.value.problems] == ["c/0/0/0 (inner chunk 0, 0, 0)"]
+    assert caught.value.regions == [(slice(0, 1), slice(0, 8), slice(0, 8))]
+
+
+@pytest.mark.parametrize("method", ["read", "absent"])
+def test_a_damaged_shard_index_is_found_by_its_checksum(tmp_path: Path, method: str) -> None:
+    """One bit of the index is flipped: reading and asking for absent chunks both name the shard."""
+    sharded(tmp_path, label_maps())
+    flip_bit(tmp_path / "c/0/0/0", -20)
+    with pytest.raises(DamagedChunkError, match="wrong checksum of the shard's index") as caught:
+        getattr(reader_of(tmp_path), method)(slice(0, 2))
+    assert [(problem.kind, problem.chunk) for problem in caught.value.problems] == [("checksum", "c/0/0/0")]
+    assert caught.value.regions == [(slice(0, 2), slice(0, 16), slice(0, 16))]
+
+
+def test_an_index_without_checksum_must_stay_within_the_object(tmp_path: Path) -> None:
+    """An offset of 2^56 is no label, even if nothing guards the index."""
+    sharded(tmp_path, label_maps(), index_codecs=[{"name": "bytes", "configuration": {"endian": "little"}}])
+    flip_bit(tmp_path / "c/0/0/0", -9)
+    with pytest.raises(DamagedChunkError, match="names bytes outside of the object"):
+        reader_of(tmp_path).read(slice(0, 2))
+
+
+def test_an_inner_chunk_of_no_bytes_is_damage_and_not_fill_value() -> None:
+    """zarr-python reads a length of 0 as fill value; both fields of an absent chunk must say so."""
+    empty = np.iinfo(np.uint64).max
+    check_index(np.array([[0, 4], [empty, empty], [4, 6]], np.uint64), 10)
+    for pair in ([3, 0], [4, 7], [11, 1], [empty, 4], [4, empty], [empty - np.uint64(1), 3]):
+        with pytest.raises(ValueError, match="outside of the object"):
+            check_index(np.array([pair], np.uint64), 10)
+
+
+def test_an_index_cut_short_is_truncated() -> None:
+    """Fewer bytes than the inner chunks need."""
+    with pytest.raises(EOFError, match="31 bytes where the index of the shard has 32"):
+        parse_index(bytes(31), (2,), big_endian=False, has_crc=False)
+
+
+def test_a_directory_in_place_of_a_chunk_is_an_absent_chunk(tmp_path: Path) -> None:
+    """There is no object there: the region is named as never stored."""
+    write(tmp_path, label_maps())
+    (tmp_path / "c/0/0/0").unlink()
+    (tmp_path / "c/0/0/0").mkdir()
+    reader = reader_of(tmp_path)
+    assert reader.absent(None) == [(slice(0, 2), slice(0, 8), slice(0, 16))]
+    assert (reader.read(slice(0, 2))[:, :8, :16] == 0).all()
+
+
+def test_a_silent_flip_without_checksum_is_what_has_checksum_warns_of(tmp_path: Path) -> None:
+    """Raw bytes: the flipped bit is another label, and the metadata say that nothing guards against it."""
+    write(tmp_path / "raw", label_maps(), compressors=None)
+    assert not array_meta(view(tmp_path / "raw")).has_checksum
+    flip_bit(tmp_path / "raw/c/0/0/0", 0)
+    assert (reader_of(tmp_path / "raw").read(None) != label_maps()).sum() == 1
+
+
+def test_the_error_of_a_worker_arrives_whole(tmp_path: Path) -> None:
+    """Problems and regions survive pickling."""
+    write(tmp_path, label_maps())
+    (tmp_path / "c/0/0/0").write_bytes(b"")
+    with pytest.raises(DamagedChunkError) as caught:
+        reader_of(tmp_path).read(None)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (copy.problems, copy.regions) == (caught.value.problems, caught.value.regions)
+    assert str(copy) == str(caught.value)
+
+
+def test_one_image_arrays_take_no_run_of_images(tmp_path: Path) -> None:
+    """A slice of an array of two dimensions would cut the image."""
+    write(tmp_path, label_maps((20, 30)))
+    with pytest.raises(ValueError, match="expected a run of images of an array of three dimensions"):
+        reader_of(tmp_path).read(slice(0, 1))
+
+
+def test_a_link_that_replaced_a_chunk_is_refused(tmp_path: Path) -> None:
+    """After the inventory a chunk becomes a link out of the store: it is not followed."""
+    write(tmp_path / "s", label_maps())
+    reader = reader_of(tmp_path / "s")
+    (tmp_path / "s/c/0/0/0").rename(tmp_path / "moved")
+    (tmp_path / "s/c/0/0/0").symlink_to(tmp_path / "moved")
+    with pytest.raises(InputError, match="leads out of the store"):
+        reader.read(None)
