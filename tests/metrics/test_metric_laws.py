@@ -1,0 +1,134 @@
+"""Laws that hold for every registered metric; a new metric is tested the moment it exists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segpipe.errors import ConfigError
+from segpipe.metrics.areas import ClassAreas
+from segpipe.metrics.base import METRICS
+from tests.metrics.matrices import Maps, label_maps
+
+every_metric = pytest.mark.parametrize("name", sorted(METRICS))
+SIDES = ("hit", "truth", "pred")
+
+
+def areas_of(maps: Maps) -> ClassAreas:
+    return ClassAreas.from_matrix(maps.matrices())
+
+
+def same_bits(one: object, other: object) -> None:
+    np.testing.assert_array_equal(np.asarray(one, np.float64), np.asarray(other, np.float64))
+
+
+@every_metric
+def test_the_record_says_what_a_reader_and_a_plot_need(name: str) -> None:
+    """Name, words, formula, range; the good end is an end of the range; the docstring tells the NaN rule."""
+    one = METRICS[name]
+
+    assert one.name == name == one.function.__name__
+    assert one.title
+    assert one.formula
+    assert one.minimum < one.maximum
+    assert one.best in (one.minimum, one.maximum)
+    assert one.worst in {one.minimum, one.maximum} - {one.best}
+    assert one.direction == ("higher is better" if one.best == one.maximum else "lower is better")
+    assert "NaN" in (one.function.__doc__ or "")
+    assert "best" in one.summary or "Range" in one.summary
+
+
+@every_metric
+@given(maps=label_maps())
+def test_scores_stay_in_their_range(name: str, maps: Maps) -> None:
+    """NaN, or between minimum and maximum, to the last digit."""
+    one = METRICS[name]
+    scores = one.function(areas_of(maps))
+
+    defined = scores[~np.isnan(scores)]
+    assert np.all((defined >= one.minimum) & (defined <= one.maximum))
+
+
+@every_metric
+@given(maps=label_maps())
+def test_shapes_and_dtype(name: str, maps: Maps) -> None:
+    """(..., K) for a per-class metric, (...,) for one of all classes; float64."""
+    scores = METRICS[name].function(areas_of(maps))
+    images = len(maps.truth)
+
+    assert scores.shape == ((images, maps.num_classes) if METRICS[name].per_class else (images,))
+    assert scores.dtype == np.float64
+
+
+@every_metric
+@given(truth=st.lists(st.integers(0, 2**61), min_size=1, max_size=7))
+def test_a_perfect_prediction_scores_exactly_the_best(name: str, truth: list[int]) -> None:
+    """No epsilon, no rounding, for areas of any size; NaN only where there is nothing."""
+    truth = [area // len(truth) for area in truth]
+    scores = METRICS[name].function(ClassAreas(hit=truth, truth=truth, pred=truth))
+
+    occurs = np.array(truth) > 0 if METRICS[name].per_class else np.array(sum(truth) > 0)
+    same_bits(scores, np.where(occurs, METRICS[name].best, np.nan))
+
+
+@every_metric
+def test_nothing_to_score_is_nan(name: str) -> None:
+    """Never 0, 1 or -1; and its bits are those of NumPy's own NaN, so that stored bytes do not vary."""
+    scores = METRICS[name].function(ClassAreas(hit=[0, 0], truth=[0, 0], pred=[0, 0]))
+
+    assert set(scores.reshape(-1).view(np.uint64).tolist()) == {np.array(np.nan).view(np.uint64).item()}
+
+
+@every_metric
+@given(maps=label_maps(min_images=1), seed=st.randoms(use_true_random=False))
+def test_another_order_of_classes_only_reorders_scores(name: str, maps: Maps, seed: object) -> None:
+    """Per class: the same bits in the new order; of all classes: the same bits."""
+    areas = areas_of(maps)
+    order = list(range(maps.num_classes))
+    seed.shuffle(order)  # type: ignore[attr-defined]
+    moved = ClassAreas(*(getattr(areas, side)[:, order] for side in SIDES))
+
+    before, after = METRICS[name].function(areas), METRICS[name].function(moved)
+    same_bits(after, before[:, order] if METRICS[name].per_class else before)
+
+
+@every_metric
+@given(maps=label_maps(min_images=1))
+def test_one_function_serves_one_image_and_many(name: str, maps: Maps) -> None:
+    """Leading dims are free: scores of many are the scores of each, to the last bit."""
+    areas = areas_of(maps)
+    together = METRICS[name].function(areas)
+
+    for image in range(len(maps.truth)):
+        alone = ClassAreas(*(getattr(areas, side)[image] for side in SIDES))
+        same_bits(METRICS[name].function(alone), together[image])
+    stacked = ClassAreas(*(getattr(areas, side)[:, None] for side in SIDES))
+    same_bits(METRICS[name].function(stacked)[:, 0], together)
+
+
+@every_metric
+@given(maps=label_maps(), exponent=st.integers(0, 30))
+def test_scores_do_not_depend_on_the_unit_of_area(name: str, maps: Maps, exponent: int) -> None:
+    """Fixed-point weights scale all areas by one power of two: no bit changes."""
+    areas = areas_of(maps)
+    scaled = ClassAreas(*(getattr(areas, side) << exponent for side in SIDES))
+
+    same_bits(METRICS[name].function(scaled), METRICS[name].function(areas))
+
+
+@every_metric
+def test_metrics_do_not_touch_their_input(name: str) -> None:
+    """Areas given read-only are enough."""
+    areas = ClassAreas(hit=[1, 2], truth=[2, 6], pred=[3, 4])
+    for side in SIDES:
+        getattr(areas, side).flags.writeable = False
+
+    METRICS[name].function(areas)
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
+    """The message lists the metrics and guesses what was meant."""
+    with pytest.raises(ConfigError, match=r"no metric 'iuo'; known: dice, .*recall; did you mean iou\?"):
+        METRICS["iuo"]
