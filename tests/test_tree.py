@@ -119,7 +119,14 @@ def test_shipped_configurations_are_found_by_name() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../pyproject", "classes/../../pyproject", "/etc/hostname", "classes/cityscapes.yaml", "", "classes"],
+    [
+        "../.pre-commit-config",
+        "classes/../../.pre-commit-config",
+        "/etc/hostname",
+        "classes/cityscapes.yaml",
+        "",
+        "classes",
+    ],
 )
 def test_a_name_cannot_leave_the_folder_of_configurations(name: str) -> None:
     """Dots, absolute paths and folders are no names."""
