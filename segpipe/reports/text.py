@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -98,9 +97,13 @@ def csv_cell(value: Any) -> Any:
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV file in UTF-8 with Unix line ends."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([csv_cell(name) for name in header])
-        writer.writerows([csv_cell(value) for value in row] for row in rows)
+        for row in (header, *rows):
+            file.write(",".join(_quoted(str(csv_cell(value))) for value in row) + "\n")
+
+
+def _quoted(cell: str) -> str:
+    # Python's own writer does not quote a lone carriage return, and a reader takes it for the end of a row.
+    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -271,9 +271,10 @@ def _run_folder(path: Path) -> Path:
 
 def _latest_name(path: Path) -> str:
     try:
-        name = json.loads((path / LATEST_NAME).read_text("utf-8"))["run"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        name = f"<{type(error).__name__}: {error}>"
+        document = json.loads((path / LATEST_NAME).read_text("utf-8"))
+        name = document["run"]
+    except (OSError, ValueError, TypeError, KeyError):
+        name = None
     if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
         found = f"{LATEST_NAME} that names the run {name!r}"
         raise InputError(
