@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from segpipe.kernels import _runs
 from segpipe.kernels._layout import walk
 from segpipe.kernels._lookup import Lookup
-from segpipe.kernels._scratch import ScratchMemory, address, thread_scratch
+from segpipe.kernels._scratch import address, thread_scratch
 from segpipe.kernels.cells import ConfusionCells
 
 LARGEST_TABLE = 1 << 21
 """Cells of a matrix that get a counter each (K = 1446, 24 MiB); larger ones are counted in a hash table."""
 
-SLOTS = 1 << 16
-"""Counters for pairs of bytes, and of a hash table to begin with."""
+FIRST_SLOTS = 1 << 16
+"""Slots of a hash table to begin with."""
 
 FIRST_ROOM = 512
 """Cells of output for an image to begin with; an image seldom has more."""
@@ -34,22 +34,18 @@ def count_images(
     num_codes = truth_lookup.invalid + 1
     in_bytes = truth_lookup.width == pred_lookup.width == 1
     hashed = not in_bytes and num_codes**2 > LARGEST_TABLE
-    slots = SLOTS if in_bytes or hashed else num_codes**2
-    scratch = thread_scratch(_runs.STRIP)
+    slots = _runs.PAIRS if in_bytes else FIRST_SLOTS if hashed else num_codes**2
+    scratch = thread_scratch(_runs.STRIP, _runs.PAIRS)
     way = walk(truth, pred)
     grid = _runs.Grid(way.images, address(way.rows), len(way.rows), way.columns)
-    truth_side = _side(truth, way.truth, truth_lookup, in_bytes, scratch.strips[0])
-    pred_side = _side(pred, way.pred, pred_lookup, in_bytes, scratch.strips[1])
-    alike = (
-        np.stack([truth_lookup.first_alike, pred_lookup.first_alike]) if in_bytes else np.empty(0, np.uint16)
-    )
+    truth_side = _side(truth, way.truth, truth_lookup, in_bytes, scratch.strip_addresses[0])
+    pred_side = _side(pred, way.pred, pred_lookup, in_bytes, scratch.strip_addresses[1])
     output = _GrowingCells(way.images)
     done = 0
     while done < way.images:
-        scratch.provide(slots, hashed)
-        memory = _memory(scratch, slots)
+        memory = _runs.Scratch(**scratch.provide(slots, hashed), slots=slots)
         done, room, too_small = _runs.count_images(
-            done, grid, truth_side, pred_side, memory, int(hashed), output.addresses(alike)
+            done, grid, truth_side, pred_side, memory, int(hashed), output.addresses()
         )
         output.grow(room)
         slots <<= 2 * too_small
@@ -57,7 +53,7 @@ def count_images(
 
 
 def _side(
-    labels: NDArray[Any], way: tuple[int, int, int], table: Lookup, in_bytes: bool, strip: NDArray[np.int64]
+    labels: NDArray[Any], way: tuple[int, int, int], table: Lookup, in_bytes: bool, strip: int
 ) -> _runs.Side:
     return _runs.Side(
         *way,
@@ -66,30 +62,15 @@ def _side(
         method=_runs.BYTES if in_bytes else _runs.SEARCH if len(table.keys) else _runs.TABLE,
         low=_signed(table.low),
         span=len(table.codes),
-        keys=address(table.keys),
-        codes=address(table.codes),
+        **table.addresses,
         invalid=table.invalid,
-        strip=address(strip),
+        strip=strip,
     )
 
 
 def _signed(value: int) -> int:
     """The bit pattern of an unsigned 64-bit number, as the signed one that has it."""
     return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _memory(scratch: ScratchMemory, slots: int) -> _runs.Scratch:
-    positions, cells, everywhere = map(address, scratch.lists)
-    return _runs.Scratch(
-        ends=address(scratch.ends),
-        positions=positions,
-        cells=cells,
-        everywhere=everywhere,
-        table=address(scratch.table),
-        cell_of=address(scratch.cell_of),
-        touched=address(scratch.touched),
-        slots=slots,
-    )
 
 
 class _GrowingCells:
@@ -101,13 +82,12 @@ class _GrowingCells:
         self._cells = np.empty(room, np.uint32)
         self._counts = np.empty(room, np.int64)
 
-    def addresses(self, alike: NDArray[np.uint16]) -> _runs.Output:
+    def addresses(self) -> _runs.Output:
         return _runs.Output(
-            address(self._offsets),
-            address(self._cells),
-            address(self._counts),
-            len(self._cells),
-            address(alike),
+            offsets=address(self._offsets),
+            cells=address(self._cells),
+            counts=address(self._counts),
+            room=len(self._cells),
         )
 
     def grow(self, room: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
+from segpipe.kernels._scratch import address
 
 WIDEST_TABLE = 1 << 16
 """Entries; label values that lie further apart are searched for instead."""
@@ -44,6 +45,11 @@ class Lookup:
         """Of each entry of a table, the first entry that has the same code; uint16 (entry,)."""
         _, first, which = np.unique(self.codes, return_index=True, return_inverse=True)
         return first[which].astype(np.uint16)
+
+    @cached_property
+    def addresses(self) -> dict[str, int]:
+        """Where the arrays lie; to ask for it takes as long as to count a thousand pixels."""
+        return {"keys": address(self.keys), "codes": address(self.codes), "alike": address(self.first_alike)}
 
 
 @lru_cache(maxsize=64)

@@ -10,8 +10,11 @@ In a label map that shows something, a pixel is nearly always like the one befor
 3. name: look up the cell of the pair at the end of each run.
 4. tally: add the length of the run to the cell.
 
-Only steps 1 and 2 are paid per pixel, and they do not know what a class is. Where the pixels are noise
-(step 1 says so), the list of all positions takes the place of step 2.
+Only steps 1 and 2 are paid per pixel, and they do not know what a class is. Where the pixels are noise,
+which step 1 tells, steps 3 and 4 are done for every pixel.
+
+Where both sides are bytes, steps 3 and 4 are one: the pairs themselves are counted, in small counters, and
+their codes are looked up when the image is done.
 
 **Everything is an int64**: addresses, indexes, counts and words of bits. Arrays are not passed around,
 because Numba then counts references in the innermost loop (50 times slower), and unsigned numbers are not
@@ -29,8 +32,10 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numba.np.unsafe import ndarray as unsafe
+from numpy.typing import NDArray
 
-from segpipe.kernels.jit import compiled
+from segpipe.kernels.jit import compiled, inlined, part
 
 STRIP = 64 * 64 + 1
 """Pixels; the comparison of 64 pixels with the next ones reads 65, so one more fills the words exactly."""
@@ -41,6 +46,17 @@ STRIP_POSITIONS_BYTES = 4 * (STRIP + 64)
 
 NOISE_PX = 3
 """Under this mean length of a run every pixel is counted for itself."""
+
+PITCH = 256 + 8
+"""Slots from one row of byte pairs to the next; 256 would put all rows into a few sets of the cache."""
+
+PAIRS = 256 * PITCH
+
+MOST_PAIRS_PX = (1 << 32) - 1 - STRIP
+"""Pixels; when more than these are in the counters of pairs, which have 32 bits, they are emptied."""
+
+PROBE_PX = 4 * 64 + 1
+"""Pixels at the beginning of a strip by which noise is known before the rest is marked in vain."""
 
 BYTES, TABLE, SEARCH = 0, 1, 2
 """How values are looked up: as they are (both sides are bytes), in a table, in sorted keys."""
@@ -61,6 +77,7 @@ class Side(NamedTuple):
         method: BYTES, TABLE or SEARCH.
         low, span: first value and length of the table; the number of keys (2^n - 1) in a search.
         keys, codes: addresses, int64 and uint16.
+        alike: address, uint16 (span,); for BYTES, the first value that has the same code.
         invalid: the code of a value that is not found.
         strip: address of STRIP * 8 bytes, where a strip with gaps is packed.
     """
@@ -75,6 +92,7 @@ class Side(NamedTuple):
     span: int
     keys: int
     codes: int
+    alike: int
     invalid: int
     strip: int
 
@@ -86,16 +104,20 @@ class Scratch(NamedTuple):
         ends: int64 words of bits.
         positions, cells: uint32 (STRIP + 64,); of the runs of a strip.
         everywhere: uint32 (STRIP,); 0, 1, 2, ...
+        pairs: uint32 (PAIRS,); pixels of each pair of bytes, all 0 between images.
+        pairs_touched: uint32 (PAIRS,); the pairs that are not 0.
         table: int64 (slots,); pixels in each slot, all 0 between images.
         cell_of: uint32 (slots,); the cell in a slot of a hash table.
-        touched: uint32 (slots + 1,); the slots that are not 0.
-        slots: how many; 65536 for bytes, S * S for CELLS, a power of two for HASHED.
+        touched: uint32 (slots,); the slots that are not 0.
+        slots: how many; PAIRS for bytes, S * S for CELLS, a power of two for HASHED.
     """
 
     ends: int
     positions: int
     cells: int
     everywhere: int
+    pairs: int
+    pairs_touched: int
     table: int
     cell_of: int
     touched: int
@@ -112,16 +134,16 @@ class Grid(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Where cells go: int64 (image + 1,), uint32 (room,) and int64 (room,); unsorted within an image.
-
-    `alike` is uint16 (2, 256), for bytes: the first value of each side that has the same code.
-    """
+    """Where cells go: int64 (image + 1,), uint32 (room,) and int64 (room,); unsorted within an image."""
 
     offsets: int
     cells: int
     counts: int
     room: int
-    alike: int
+
+
+to_fixed_tuple: Any = unsafe.to_fixed_tuple
+GRID, SIDE, SCRATCH, OUTPUT = (len(record._fields) for record in (Grid, Side, Scratch, Output))
 
 
 # Instructions that Numba has no words for. -------------------------------------------------------------
@@ -226,7 +248,7 @@ def _count_bits(typing_context: Any, word: Any) -> Any:
 # Step 1: mark. ------------------------------------------------------------------------------------------
 
 
-@compiled
+@part
 def _mark_as(dtype: Any, address: int, pixels: int, ends: int, before: int) -> int:
     """Set the bits of `ends` where a run of one side ends, and count them; the last pixel ends a run.
 
@@ -245,7 +267,7 @@ def _mark_as(dtype: Any, address: int, pixels: int, ends: int, before: int) -> i
     return found + _count_bits(rest)
 
 
-@compiled
+@inlined
 def _mark_rest(dtype: Any, address: int, pixels: int) -> int:
     """The last word: the ends among the last 1 to 64 pixels."""
     left = (pixels - 1) & 63
@@ -261,7 +283,7 @@ def _mark_rest(dtype: Any, address: int, pixels: int) -> int:
     return bits
 
 
-@compiled
+@part
 def _mark(width: int, address: int, pixels: int, ends: int, before: int) -> int:
     if width == 1:
         return _mark_as(U8, address, pixels, ends, before)
@@ -275,7 +297,7 @@ def _mark(width: int, address: int, pixels: int, ends: int, before: int) -> int:
 # Step 2: list. ------------------------------------------------------------------------------------------
 
 
-@compiled
+@part
 def _list_ends(ends: int, pixels: int, positions: int) -> None:
     """Write the positions of the 1 bits, in order.
 
@@ -302,15 +324,7 @@ def _list_ends(ends: int, pixels: int, positions: int) -> None:
 # Step 3: name. ------------------------------------------------------------------------------------------
 
 
-@compiled
-def _pair_bytes(truth: int, pred: int, positions: int, runs: int, cells: int) -> None:
-    """Both sides are bytes: the cell is the pair itself, 256 * truth + pred; codes come at the very end."""
-    for run in range(runs):
-        position = _load(U32, positions + 4 * run)
-        _store(U32, cells + 4 * run, (_load(U8, truth + position) << 8) | _load(U8, pred + position))
-
-
-@compiled
+@inlined
 def _code(side: Side, value: int) -> int:
     """The code of a raw value, read as unsigned."""
     if side.method == TABLE:
@@ -327,7 +341,7 @@ def _code(side: Side, value: int) -> int:
     return _load(U16, side.codes + 2 * place) if _load(I64, side.keys + 8 * place) == value else side.invalid
 
 
-@compiled
+@part
 def _name_as(
     dtype: Any, side: Side, address: int, positions: int, runs: int, cells: int, before: int, factor: int
 ) -> None:
@@ -339,7 +353,7 @@ def _name_as(
         _store(U32, cells + 4 * run, cell)
 
 
-@compiled
+@part
 def _name(side: Side, address: int, positions: int, runs: int, cells: int, before: int, factor: int) -> None:
     if side.width == 1:
         _name_as(U8, side, address, positions, runs, cells, before, factor)
@@ -354,7 +368,7 @@ def _name(side: Side, address: int, positions: int, runs: int, cells: int, befor
 # Step 4: tally. -----------------------------------------------------------------------------------------
 
 
-@compiled
+@part
 def _tally(scratch: Scratch, positions: int, runs: int, touched: int) -> int:
     """Add the runs to the table; returns how many slots are touched now."""
     last = -1
@@ -362,14 +376,46 @@ def _tally(scratch: Scratch, positions: int, runs: int, touched: int) -> int:
         slot = _load(U32, scratch.cells + 4 * run)
         end = _load(U32, positions + 4 * run)
         pixels = _load(I64, scratch.table + 8 * slot)
-        _store(U32, scratch.touched + 4 * touched, slot)
-        touched += pixels == 0
+        if pixels == 0:
+            _store(U32, scratch.touched + 4 * touched, slot)
+            touched += 1
         _store(I64, scratch.table + 8 * slot, pixels + end - last)
         last = end
     return touched
 
 
-@compiled
+@inlined
+def _add_pair(truth: int, pred: int, pixels: int, scratch: Scratch, touched: int) -> int:
+    """Count a pair of bytes at two addresses; returns how many pairs are touched now."""
+    pair = _load(U8, truth) * PITCH + _load(U8, pred)
+    before = _load(U32, scratch.pairs + 4 * pair)
+    if before == 0:
+        _store(U32, scratch.pairs_touched + 4 * touched, pair)
+        touched += 1
+    _store(U32, scratch.pairs + 4 * pair, before + pixels)
+    return touched
+
+
+@part
+def _tally_byte_runs(truth: int, pred: int, positions: int, runs: int, scratch: Scratch, touched: int) -> int:
+    """Steps 3 and 4 for bytes; returns how many pairs are touched now."""
+    last = -1
+    for run in range(runs):
+        end = _load(U32, positions + 4 * run)
+        touched = _add_pair(truth + end, pred + end, end - last, scratch, touched)
+        last = end
+    return touched
+
+
+@part
+def _tally_byte_noise(truth: int, pred: int, pixels: int, scratch: Scratch, touched: int) -> int:
+    """As `_tally_byte_runs`, where every pixel is a run."""
+    for pixel in range(pixels):
+        touched = _add_pair(truth + pixel, pred + pixel, 1, scratch, touched)
+    return touched
+
+
+@part
 def _tally_hashed(scratch: Scratch, positions: int, runs: int, touched: int) -> int:
     """As `_tally`; a cell stands in the first slot, from its own on, that is its own or was empty."""
     last = -1
@@ -393,13 +439,13 @@ def _tally_hashed(scratch: Scratch, positions: int, runs: int, touched: int) -> 
 # One strip, one image, all images. ----------------------------------------------------------------------
 
 
-@compiled
+@part
 def _pack_as(dtype: Any, address: int, step: int, pixels: int, strip: int) -> None:
     for pixel in range(pixels):
         _store(dtype, strip + pixel * _bytes_of(dtype), _load(dtype, address + pixel * step))
 
 
-@compiled
+@part
 def _packed(side: Side, address: int, pixels: int) -> int:
     """The address of a strip without gaps: where it is, or a copy."""
     if side.step == side.width:
@@ -415,7 +461,22 @@ def _packed(side: Side, address: int, pixels: int) -> int:
     return side.strip
 
 
-@compiled
+@part
+def _mark_strip(truth: Side, truth_at: int, pred: Side, pred_at: int, pixels: int, scratch: Scratch) -> int:
+    """Step 1 for both sides: the number of runs; or `pixels` as soon as the first of them are noise."""
+    probed, start = 0, 0
+    if pixels > PROBE_PX:
+        _mark(truth.width, truth_at, PROBE_PX, scratch.ends, 0)
+        probed = _mark(pred.width, pred_at, PROBE_PX, scratch.ends, -1) - 1
+        if probed * NOISE_PX > PROBE_PX:
+            return pixels
+        start = PROBE_PX - 1
+    ends = scratch.ends + start // 8
+    _mark(truth.width, truth_at + start * truth.width, pixels - start, ends, 0)
+    return probed + _mark(pred.width, pred_at + start * pred.width, pixels - start, ends, -1)
+
+
+@part
 def _count_strip(
     truth: Side,
     truth_at: int,
@@ -429,24 +490,23 @@ def _count_strip(
     """Count 1 to STRIP pixels; returns how many slots are touched now."""
     truth_at = _packed(truth, truth_at, pixels)
     pred_at = _packed(pred, pred_at, pixels)
-    _mark(truth.width, truth_at, pixels, scratch.ends, 0)
-    runs = _mark(pred.width, pred_at, pixels, scratch.ends, -1)
-    positions = scratch.positions
-    if runs * NOISE_PX > pixels:
-        positions, runs = scratch.everywhere, pixels
-    else:
-        _list_ends(scratch.ends, pixels, positions)
+    runs = _mark_strip(truth, truth_at, pred, pred_at, pixels, scratch)
+    noise = runs * NOISE_PX > pixels
+    if not noise:
+        _list_ends(scratch.ends, pixels, scratch.positions)
     if truth.method == BYTES:
-        _pair_bytes(truth_at, pred_at, positions, runs, scratch.cells)
-    else:
-        _name(truth, truth_at, positions, runs, scratch.cells, 0, truth.invalid + 1)
-        _name(pred, pred_at, positions, runs, scratch.cells, -1, 1)
+        if noise:
+            return _tally_byte_noise(truth_at, pred_at, pixels, scratch, touched)
+        return _tally_byte_runs(truth_at, pred_at, scratch.positions, runs, scratch, touched)
+    positions, runs = (scratch.everywhere, pixels) if noise else (scratch.positions, runs)
+    _name(truth, truth_at, positions, runs, scratch.cells, 0, truth.invalid + 1)
+    _name(pred, pred_at, positions, runs, scratch.cells, -1, 1)
     if hashed:
         return _tally_hashed(scratch, positions, runs, touched)
     return _tally(scratch, positions, runs, touched)
 
 
-@compiled
+@part
 def _row_offset(grid: Grid, row: int, side: int) -> int:
     """Bytes from the first pixel of an image to the first of a row; side is 1 for truth, 2 for pred."""
     offset = 0
@@ -457,7 +517,7 @@ def _row_offset(grid: Grid, row: int, side: int) -> int:
     return offset
 
 
-@compiled
+@part
 def _num_rows(grid: Grid) -> int:
     rows = 1
     for axis in range(grid.axes):
@@ -465,64 +525,53 @@ def _num_rows(grid: Grid) -> int:
     return rows
 
 
-@compiled
+@part
 def _count_image(
     image: int, grid: Grid, truth: Side, pred: Side, scratch: Scratch, hashed: int
 ) -> tuple[int, int]:
     """Count one image: how many slots are touched, and 1 if a hash table is too small, else 0."""
-    touched = 0
+    touched, listed, pairs_px = 0, 0, 0
     for row in range(_num_rows(grid)):
         truth_at = truth.address + image * truth.image_step + _row_offset(grid, row, 1)
         pred_at = pred.address + image * pred.image_step + _row_offset(grid, row, 2)
         for start in range(0, grid.columns, STRIP):
-            if hashed and 2 * (touched + STRIP) > scratch.slots:
-                return touched, 1
-            touched = _count_strip(
-                truth,
-                truth_at + start * truth.step,
-                pred,
-                pred_at + start * pred.step,
-                min(STRIP, grid.columns - start),
-                scratch,
-                hashed,
-                touched,
-            )
-    return touched, 0
+            if hashed and 2 * (listed + STRIP) > scratch.slots:
+                return listed, 1
+            strip = (truth, truth_at + start * truth.step, pred, pred_at + start * pred.step)
+            pixels = min(STRIP, grid.columns - start)
+            listed = _count_strip(*strip, pixels, scratch, hashed, listed)
+            pairs_px += pixels
+            if truth.method == BYTES and pairs_px > MOST_PAIRS_PX:
+                touched, listed, pairs_px = _empty_pairs(truth, pred, scratch, listed, touched), 0, 0
+    return _empty_pairs(truth, pred, scratch, listed, touched) if truth.method == BYTES else listed, 0
 
 
-@compiled
-def _join_alike(scratch: Scratch, alike: int, touched: int) -> int:
-    """Bytes: move the counts of all pairs with the same codes into one slot."""
-    for index in range(touched):
-        slot = _load(U32, scratch.touched + 4 * index)
-        joined = (_load(U16, alike + 2 * (slot >> 8)) << 8) | _load(U16, alike + 512 + 2 * (slot & 255))
-        if joined != slot:
-            pixels = _load(I64, scratch.table + 8 * joined)
-            if not pixels:
-                _store(U32, scratch.touched + 4 * touched, joined)
-                touched += 1
-            _store(I64, scratch.table + 8 * joined, pixels + _load(I64, scratch.table + 8 * slot))
-            _store(I64, scratch.table + 8 * slot, 0)
+@part
+def _empty_pairs(truth: Side, pred: Side, scratch: Scratch, pairs: int, touched: int) -> int:
+    """Move what was counted for pairs of bytes to the table; pairs with the same codes get one slot."""
+    for index in range(pairs):
+        pair = _load(U32, scratch.pairs_touched + 4 * index)
+        row, column = pair // PITCH, pair % PITCH
+        slot = _load(U16, truth.alike + 2 * row) * PITCH + _load(U16, pred.alike + 2 * column)
+        before = _load(I64, scratch.table + 8 * slot)
+        if before == 0:
+            _store(U32, scratch.touched + 4 * touched, slot)
+            touched += 1
+        _store(I64, scratch.table + 8 * slot, before + _load(U32, scratch.pairs + 4 * pair))
+        _store(U32, scratch.pairs + 4 * pair, 0)
     return touched
 
 
-@compiled
+@inlined
 def _cell(slot: int, truth: Side, pred: Side, scratch: Scratch, hashed: int) -> int:
     if hashed:
         return _load(U32, scratch.cell_of + 4 * slot)
     if truth.method == BYTES:
-        row = _load(U16, truth.codes + 2 * (slot >> 8))
-        return row * (truth.invalid + 1) + _load(U16, pred.codes + 2 * (slot & 255))
+        row = _load(U16, truth.codes + 2 * (slot // PITCH))
+        return row * (truth.invalid + 1) + _load(U16, pred.codes + 2 * (slot % PITCH))
     return slot
 
 
-@compiled
-def _empty(scratch: Scratch, touched: int) -> None:
-    for index in range(touched):
-        _store(I64, scratch.table + 8 * _load(U32, scratch.touched + 4 * index), 0)
-
-
-@compiled
 def count_images(
     first: int, grid: Grid, truth: Side, pred: Side, scratch: Scratch, hashed: int, output: Output
 ) -> tuple[int, int, int]:
@@ -532,21 +581,32 @@ def count_images(
         How many images are done in all; and if that is not all of them, the room that the output needs at
         least for the next one (0 if that is enough), and whether a larger hash table is needed (0 or 1).
     """
+    numbers = np.array([first, hashed, *grid, *truth, *pred, *scratch, *output], np.int64)
+    done, room, too_small = _count_images(numbers)
+    return done, room, too_small
+
+
+@compiled
+def _count_images(numbers: NDArray[np.int64]) -> tuple[int, int, int]:
+    """`count_images`; Numba takes longer to unpack five records than to count a small label map."""
+    first, hashed, rest = numbers[0], numbers[1], numbers[2:]
+    grid, rest = Grid(*to_fixed_tuple(rest, GRID)), rest[GRID:]
+    truth, rest = Side(*to_fixed_tuple(rest, SIDE)), rest[SIDE:]
+    pred, rest = Side(*to_fixed_tuple(rest, SIDE)), rest[SIDE:]
+    scratch, rest = Scratch(*to_fixed_tuple(rest, SCRATCH)), rest[SCRATCH:]
+    output = Output(*to_fixed_tuple(rest, OUTPUT))
     for image in range(first, grid.images):
         touched, too_small = _count_image(image, grid, truth, pred, scratch, hashed)
         written = _load(I64, output.offsets + 8 * image)
-        if too_small or written + touched > output.room:
-            _empty(scratch, touched)
-            return image, written + touched, too_small
-        if truth.method == BYTES:
-            touched = _join_alike(scratch, output.alike, touched)
+        fits = not too_small and written + touched <= output.room
         for index in range(touched):
             slot = _load(U32, scratch.touched + 4 * index)
-            pixels = _load(I64, scratch.table + 8 * slot)
-            if pixels:
-                _store(U32, output.cells + 4 * written, _cell(slot, truth, pred, scratch, hashed))
-                _store(I64, output.counts + 8 * written, pixels)
-                written += 1
+            if fits:
+                cell = _cell(slot, truth, pred, scratch, hashed)
+                _store(U32, output.cells + 4 * (written + index), cell)
+                _store(I64, output.counts + 8 * (written + index), _load(I64, scratch.table + 8 * slot))
             _store(I64, scratch.table + 8 * slot, 0)
-        _store(I64, output.offsets + 8 * (image + 1), written)
+        if not fits:
+            return image, written + touched, too_small
+        _store(I64, output.offsets + 8 * (image + 1), written + touched)
     return grid.images, 0, 0

@@ -21,14 +21,32 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """Compile `function` at its first call: without the GIL, bounds checks or fast mathematics.
 
-    Fast mathematics would make results a property of the CPU. The module that uses this decorator imports
-    Numba; everybody else imports that module only when counting begins.
+    Fast mathematics would make results a property of the CPU. Only modules that import Numba anyhow use
+    this, and they are imported when counting begins.
     """
+    folder = cache_folder()
+    with _numba_cache(folder):
+        return _jit(function, nogil=True, cache=folder is not None)
+
+
+def part(function: Function) -> Function:
+    """Compile `function` as a part of those that call it.
+
+    It must stand in the file of those: the cache notices a change of that file only.
+    """
+    return _jit(function)
+
+
+def inlined(function: Function) -> Function:
+    """As `part`, without a call: for what is done for each run or pixel."""
+    return _jit(function, forceinline=True)
+
+
+def _jit(function: Function, **options: bool) -> Function:
     import numba
 
-    with _numba_cache(cache_folder()) as cached:
-        jit = numba.njit(nogil=True, cache=cached, boundscheck=False, error_model="numpy")
-        return cast(Function, jit(function))
+    njit: Any = numba.njit
+    return cast(Function, njit(boundscheck=False, error_model="numpy", **options)(function))
 
 
 @cache
@@ -45,7 +63,7 @@ def cache_folder() -> Path | None:
 
 
 @contextmanager
-def _numba_cache(folder: Path | None) -> Iterator[bool]:
+def _numba_cache(folder: Path | None) -> Iterator[None]:
     """Point Numba at the folder while one function is declared: the setting is shared by all packages."""
     import numba
 
@@ -53,7 +71,7 @@ def _numba_cache(folder: Path | None) -> Iterator[bool]:
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder or before)
     try:
-        yield folder is not None
+        yield
     finally:
         config.CACHE_DIR = before
 
