@@ -134,8 +134,6 @@ class ZarrReader:
         return window
 
     def _decoded(self, window: Box) -> NDArray[Any]:
-        for coords in self._units(window):
-            self._index(coords)
         return self._selection(window).reshape((-1, *(part.stop - part.start for part in window[-2:])))
 
     def _selection(self, box: Box) -> NDArray[Any]:

@@ -321,6 +321,21 @@ class ReaderTests:
             reader.read(slice(2, 4))
 
     @pytest.mark.parametrize("settings", [{}, SHARDED], ids=["chunks", "shards"])
+    def test_a_change_after_the_content_was_verified_is_an_error(
+        self, opener: OpenReader, tmp_path: Path, settings: Any
+    ) -> None:
+        write(tmp_path, label_maps(), **settings)
+        seen = view(tmp_path)
+        meta = array_meta(seen)
+        known = {key: info for key, info in expectation(seen, meta).items() if info}
+        reader = opener(meta, seen.storage, content_hashed(seen.storage, known, known))
+        np.testing.assert_array_equal(reader.read(slice(2, 3)), label_maps()[2:3])
+        path = tmp_path / "c/1/0/1"
+        rewrite_quietly(path, path.read_bytes()[::-1])
+        with pytest.raises(InputChangedError, match=r"it was written again.*chunk c/1/0/1"):
+            reader.read(slice(3, 4))
+
+    @pytest.mark.parametrize("settings", [{}, SHARDED], ids=["chunks", "shards"])
     def test_an_object_touched_but_equal_is_the_same_by_content(
         self, opener: OpenReader, tmp_path: Path, settings: Any
     ) -> None:

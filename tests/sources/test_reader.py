@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from segpipe.errors import InputError
 from segpipe.sources.reader import DamagedChunkError, LabelReader, check_index, open_reader, parse_index
@@ -113,6 +114,18 @@ def test_an_inner_chunk_of_no_bytes_is_damage_and_not_fill_value() -> None:
     for pair in ([3, 0], [4, 7], [11, 1], [empty, 4], [4, empty], [empty - np.uint64(1), 3]):
         with pytest.raises(ValueError, match="outside of the object"):
             check_index(np.array([pair], np.uint64), 10)
+
+
+def test_an_inner_chunk_of_no_bytes_is_never_read_as_background(tmp_path: Path) -> None:
+    """The same in a real shard whose index nothing guards: damage, although zarr-python would read zeros."""
+    sharded(tmp_path, label_maps(), index_codecs=[{"name": "bytes", "configuration": {"endian": "little"}}])
+    shard = tmp_path / "c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    data[-8:] = bytes(8)
+    shard.write_bytes(data)
+    assert (zarr.open_array(str(tmp_path), mode="r")[1, 8:16, 8:16] == 0).all()
+    with pytest.raises(DamagedChunkError, match="names bytes outside of the object"):
+        reader_of(tmp_path).read(slice(1, 2))
 
 
 def test_an_index_cut_short_is_truncated() -> None:
