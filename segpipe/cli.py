@@ -30,6 +30,8 @@ from segpipe.errors import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from segpipe.config import EvaluationConfig
     from segpipe.run.opened import Run
 
@@ -63,10 +65,6 @@ def guarded(work: Callable[[], object], *, as_json: bool) -> int:
             return result if isinstance(result, int) else EXIT_OK
         except click.exceptions.Exit as done:
             return done.exit_code
-        except BrokenPipeError:
-            # The reader of our output has gone; Python would complain about it once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_OK
         except BaseException as error:
             return _told(error, interrupted=bool(seen), as_json=as_json)
 
@@ -130,11 +128,35 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
     return type(error).__name__, message, EXIT_INFRASTRUCTURE
 
 
+def answer(document: Callable[[], object], show: Callable[[Console], None], *, as_json: bool) -> None:
+    """Print what a command has to say: one JSON document, or text and tables for people."""
+    if as_json:
+        print_json(document())
+        return
+    from segpipe.terminal import results_console
+
+    with _printing():
+        show(results_console())
+
+
 def print_json(document: object) -> None:
     """Write the one JSON document of a command; a figure that is not defined (NaN) is null."""
     from segpipe.reports.text import finite
 
-    print(json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False))
+    with _printing():
+        print(json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """A reader that has gone (`segpipe report RUN | head`) ends a command in silence."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer goes nowhere; Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(EXIT_OK) from None
 
 
 # A configuration from a file, from options, or from both.
@@ -237,10 +259,8 @@ def init(file: str, as_json: bool, **options: Any) -> None:
     from segpipe.run.starter import write_starter
 
     write_starter(Path(file), _given(options))
-    if as_json:
-        print_json({"config": file})
-    else:
-        print(f"wrote {file}; check it with: segpipe validate {file}")
+    said = f"wrote {file}; check it with: segpipe validate {file}"
+    answer(lambda: {"config": file}, lambda console: console.print(said, soft_wrap=True), as_json=as_json)
 
 
 @commands.command()
@@ -251,6 +271,7 @@ def validate(config: str | None, overrides: tuple[str, ...], as_json: bool, **op
     No label map is read: values outside the rules are found when they are counted.
     """
     from segpipe.run.stages import preview
+    from segpipe.terminal import show_pairs
 
     chosen = chosen_config(config, options, overrides)
     _, summary = preview(chosen)
@@ -261,14 +282,11 @@ def validate(config: str | None, overrides: tuple[str, ...], as_json: bool, **op
         "images": f"{summary.images:,}, matched by {summary.aligned_by}, of equal shapes",
         "objects": f"{summary.objects:,} found, {summary.absent_objects:,} absent",
     }
-    if as_json:
-        print_json({"ok": True, "checked": checked, "warnings": summary.warnings})
-        return
-    from segpipe.terminal import pairs, results_console
-
-    console = results_console()
-    console.print(pairs("OK", list(checked.items())))
-    _warn(summary.warnings)
+    answer(
+        lambda: {"ok": True, "checked": checked, "warnings": summary.warnings},
+        lambda console: show_pairs(console, "OK", list(checked.items()), summary.warnings),
+        as_json=as_json,
+    )
 
 
 @commands.command()
@@ -279,15 +297,14 @@ def plan(config: str | None, overrides: tuple[str, ...], as_json: bool, **option
     Nothing is written and no label map is read.
     """
     from segpipe.run.stages import preview
+    from segpipe.terminal import show_pairs
 
     _, summary = preview(chosen_config(config, options, overrides))
-    if as_json:
-        print_json(asdict(summary))
-        return
-    from segpipe.terminal import pairs, results_console
-
-    results_console().print(pairs("Plan", summary.rows()))
-    _warn(summary.warnings)
+    answer(
+        lambda: asdict(summary),
+        lambda console: show_pairs(console, "Plan", summary.rows(), summary.warnings),
+        as_json=as_json,
+    )
 
 
 @commands.command()
@@ -297,10 +314,10 @@ def evaluate(config: str | None, overrides: tuple[str, ...], as_json: bool, **op
 
     What has been counted already is not read again: the same command goes on where one was stopped.
     """
-    chosen = chosen_config(config, options, overrides)
     from segpipe.run.evaluate import evaluate as run_stages
     from segpipe.terminal import shown_progress
 
+    chosen = chosen_config(config, options, overrides)
     with shown_progress(sys.stderr) as progress:
         path = run_stages(chosen, progress=progress)
     show_run(path, as_json=as_json)
@@ -320,21 +337,10 @@ def report(run: str, as_json: bool) -> None:
 def show_run(path: Path, *, as_json: bool) -> None:
     """Print the results of a run: its tables and where the report is, or one JSON document."""
     from segpipe.run.opened import open_run
+    from segpipe.terminal import show_results
 
     run = open_run(path)
-    if as_json:
-        print_json(run_document(run))
-        return
-    from segpipe.terminal import results_console, show_results
-
-    show_results(run, results_console())
-
-
-def _warn(warnings: Sequence[str]) -> None:
-    from segpipe.reports.text import printable
-
-    for warning in warnings:
-        print(f"warning: {printable(warning)}", file=sys.stderr)
+    answer(lambda: run_document(run), lambda console: show_results(console, run), as_json=as_json)
 
 
 def run_document(run: Run) -> dict[str, Any]:
@@ -359,13 +365,13 @@ def doctor(config: str | None, overrides: tuple[str, ...], as_json: bool) -> int
     results folder. A failed check is exit code 4.
     """
     from segpipe.run.doctor import examine
+    from segpipe.terminal import findings_table
 
     findings = examine(chosen_config(config, {}, overrides) if config else None)
     well = all(finding.state != "fail" for finding in findings)
-    if as_json:
-        print_json({"ok": well, "findings": [asdict(finding) for finding in findings]})
-    else:
-        from segpipe.terminal import findings_table, results_console
-
-        results_console().print(findings_table(findings))
+    answer(
+        lambda: {"ok": well, "findings": [asdict(finding) for finding in findings]},
+        lambda console: console.print(findings_table(findings)),
+        as_json=as_json,
+    )
     return EXIT_OK if well else EXIT_INFRASTRUCTURE

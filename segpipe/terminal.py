@@ -61,10 +61,18 @@ def results_console() -> Console:
     return plain_console(sys.stdout)
 
 
+class PipedConsole(Console):
+    """A console that leaves it to the command what happens when the reader of a pipe has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Say so, instead of ending the process."""
+        raise BrokenPipeError
+
+
 def plain_console(stream: IO[str]) -> Console:
     """A console that takes every text as it is: no markup, no emoji names, no guessed colours."""
     width = None if stream.isatty() else PLAIN_WIDTH
-    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=False)
+    return PipedConsole(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=False)
 
 
 def quantity(value: float, unit: str) -> str:
@@ -77,7 +85,7 @@ def quantity(value: float, unit: str) -> str:
         if value < 999.5:
             return f"{value:.3g} {prefix}{unit}"
         value /= 1000
-    return f"{value:,.3g} P{unit}"
+    return f"{value:,.0f} P{unit}" if value >= 999.5 else f"{value:.3g} P{unit}"
 
 
 def duration(seconds: float) -> str:
@@ -309,21 +317,23 @@ def fitting_columns(table: Table, width: int) -> list[int]:
     return kept
 
 
-def pairs(title: str, rows: Sequence[tuple[str, str]]) -> RichTable:
-    """Names, and what is to be said of each; long texts go on in the next line."""
-    made = RichTable(
-        title=Text(title) if title else None,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        show_header=False,
-    )
+def show_pairs(
+    console: Console, title: str, rows: Sequence[tuple[str, str]], warnings: Sequence[str] = ()
+) -> None:
+    """Names, and what is to be said of each; long texts go on in the next line. Below them warnings."""
+    made = RichTable(box=None, pad_edge=False, show_header=False)
     made.add_column(no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in rows:
         made.add_row(Text(printable(name), style="dim"), Text(printable(value)))
-    return made
+    console.print(Text(title, style="bold"))
+    console.print(made)
+    _show_warnings(console, warnings)
+
+
+def _show_warnings(console: Console, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
 
 
 STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -343,14 +353,13 @@ def findings_table(findings: Sequence[Finding]) -> RichTable:
     return made
 
 
-def show_results(run: Run, console: Console) -> None:
+def show_results(console: Console, run: Run) -> None:
     """The tables of a run, the headline first, and at the end where the report is."""
     scores, summary = run.computed, run.summary
     console.print(Text(f"{printable(summary.suite)}: {printable(summary.model)}", style="bold"))
     console.print(Text(headline(scores), style="bold"))
     console.print(Text(coverage_line(summary)))
-    for warning in summary.warnings:
-        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
+    _show_warnings(console, summary.warnings)
     for table in _result_tables(run):
         console.print()
         console.print(rich_table(table, console.width))

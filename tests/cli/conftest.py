@@ -32,9 +32,7 @@ Segpipe = Callable[..., Done]
 
 
 @pytest.fixture
-def segpipe(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Segpipe:
+def segpipe(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segpipe:
     """Runs a command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 

@@ -101,9 +101,7 @@ def test_set_goes_before_options_and_options_before_the_file(segpipe: Segpipe, c
         (["validate", "--truth", "a", "--pred", "b", "--classes", "0"], "classes"),
     ],
 )
-def test_mistakes_of_the_user_are_exit_code_1_in_words(
-    segpipe: Segpipe, words: list[str], said: str
-) -> None:
+def test_mistakes_of_the_user_are_exit_code_1_in_words(segpipe: Segpipe, words: list[str], said: str) -> None:
     """The command line library's own 2 means a failed gate here, so it is never a usage error."""
     done = segpipe(*words)
     assert done.code == 1
@@ -130,7 +128,8 @@ def test_validate_lists_all_problems_at_once(segpipe: Segpipe, config: Path, tmp
     done = segpipe("validate", config, "--pred", tmp_path / "odd.zarr::labels")
     assert done.code == 1
     assert "14 problems:" in done.err
-    assert "extra image" in done.err and "missing image" in done.err
+    assert "extra image" in done.err
+    assert "missing image" in done.err
     asked = segpipe("validate", config, "--pred", tmp_path / "odd.zarr::labels", "--json")
     assert asked.document["error"]["exit_code"] == 1
     assert len(asked.document["error"]["problems"]) == 14
@@ -219,7 +218,8 @@ def test_the_unexpected_is_one_line_and_how_to_see_more(
     done = segpipe("plan", config)
     assert done.code == 4
     assert done.err == (
-        "error: unexpected ZeroDivisionError: integer division or modulo by zero (SEGPIPE_TRACEBACK=1 shows where)\n"
+        "error: unexpected ZeroDivisionError: integer division or modulo by zero "
+        "(SEGPIPE_TRACEBACK=1 shows where)\n"
     )
     monkeypatch.setenv("SEGPIPE_TRACEBACK", "1")
     assert "Traceback (most recent call last)" in segpipe("plan", config).err

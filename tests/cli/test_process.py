@@ -1,0 +1,134 @@
+"""The command as a process of its own: quick help, no traceback, and a stop in the middle."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+IMAGES = 150
+COMMAND = (sys.executable, "-c", "from segpipe.cli import main; main()")
+HEAVY = (
+    "dask",
+    "distributed",
+    "numba",
+    "numpy",
+    "pandas",
+    "prefect",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "xarray",
+    "yaml",
+    "zarr",
+)
+
+
+def segpipe(*words: object) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end from the repository."""
+    return subprocess.run(
+        [*COMMAND, *map(str, words)], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """It answers at once: click and plain data are all that is loaded."""
+    script = (
+        "import sys; from segpipe.cli import commands\n"
+        "commands.main(['--help'], standalone_mode=False)\n"
+        f"print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(("words", "code"), [(["evaluate", "nosuch.yaml"], 1), (["plan", "--classes"], 1)])
+def test_a_mistake_shows_no_traceback(words: list[str], code: int) -> None:
+    """One message on the error stream, nothing on the output."""
+    done = segpipe(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_leaves_early_is_no_error(more: list[str], demo_small: Path) -> None:
+    """`segpipe plan ... | head -1` ends in silence."""
+    truth, pred = (f"{demo_small}/{name}.zarr::labels" for name in ("truth", "model_a"))
+    process = subprocess.Popen(
+        [*COMMAND, "plan", "--truth", truth, "--pred", pred, "--classes", "19", *more],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), said) == (0, b"")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options for 150 images in 150 buckets: long enough to be stopped in the middle."""
+    folder = tmp_path_factory.mktemp("many")
+    noise = np.random.default_rng(7).integers(0, 19, (IMAGES, 256, 256), np.uint8)
+    for name in ("truth", "pred"):
+        store = zarr.create_group(folder / f"{name}.zarr")
+        store.create_array("labels", data=noise, chunks=(1, 256, 256), fill_value=255)
+    words = [
+        "--truth",
+        f"{folder}/truth.zarr::labels",
+        "--pred",
+        f"{folder}/pred.zarr::labels",
+        "--classes",
+        "19",
+    ]
+    return [*words, "--set", "bucket_images=1", "--set", "cluster={kind: threads, threads: 1}"]
+
+
+def partials(results: Path) -> int:
+    """How many partial counts there are."""
+    return sum(1 for _ in results.glob("partials/*/[0-9a-f]*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_evaluation_keeps_its_counts(number: int, many: list[str], tmp_path: Path) -> None:
+    """130, words, and the same command goes on where it was stopped."""
+    words = ["evaluate", *many, "--results", str(tmp_path)]
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests themselves run in the background, an interrupt may be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while partials(tmp_path) < 5 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    kept = partials(tmp_path)
+    assert (process.returncode, out) == (130, "")
+    assert "interrupted: what was counted is kept, and the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert 5 <= kept < IMAGES
+    (state,) = tmp_path.glob("*/*/runs/0*/run.json")
+    assert json.loads(state.read_text())["state"] == "interrupted"
+
+    again = segpipe(*words)
+    assert again.returncode == 0
+    assert f", {kept} from earlier counts" in again.stderr
+    assert "mean_iou                   1.0000" in again.stdout
