@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,13 @@ from segpipe.classes import LabelRules
 from segpipe.errors import ArrayError, ShapeError
 from segpipe.kernels._lookup import lookup
 from segpipe.kernels.cells import ConfusionCells
+
+
+class Shaped(Protocol):
+    """An array of any library."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 def count_confusion(
@@ -80,7 +87,7 @@ def require_labels(labels: NDArray[Any], side: str) -> None:
         raise ArrayError(message)
 
 
-def require_same_shape(truth: NDArray[Any], pred: NDArray[Any]) -> None:
+def require_same_shape(truth: Shaped, pred: Shaped) -> None:
     """Refuse shapes that differ: nothing is broadcast, resized or cut.
 
     Raises:
@@ -88,4 +95,6 @@ def require_same_shape(truth: NDArray[Any], pred: NDArray[Any]) -> None:
     """
     if truth.shape != pred.shape:
         message = f"truth has shape {truth.shape} and pred has shape {pred.shape}; they must be equal"
+        if len(truth.shape) != len(pred.shape):
+            message += "; scores or one-hot vectors become class ids by argmax over the class axis"
         raise ShapeError(message)
