@@ -50,7 +50,8 @@ class ClassAreas:
     @property
     def union(self) -> IntArray:
         """Pixels of the class in truth or in pred, int64 (..., K)."""
-        return self.truth + self.pred - self.hit
+        # In this order no sum is larger than the number of pixels.
+        return self.truth + (self.pred - self.hit)
 
     @property
     def valid(self) -> IntArray:

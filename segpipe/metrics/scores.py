@@ -84,6 +84,7 @@ class Scores:
         aggregates: name -> aggregate, the headline `mean_iou` first.
         per_image: name -> float64 (image,), the scores of each image by itself in the order in which the
             images came; empty where images were not scored one by one.
+        units_per_pixel: what a pixel of weight 1 counts as in `counts` and `areas`; 1 without weights.
     """
 
     classes: ClassList
@@ -94,6 +95,7 @@ class Scores:
     per_class: Mapping[str, FloatArray]
     aggregates: Mapping[str, Aggregate]
     per_image: Mapping[str, FloatArray] = field(default_factory=dict)
+    units_per_pixel: int = 1
 
     def __getitem__(self, name: str) -> float:
         """The value of one aggregate."""
@@ -105,14 +107,14 @@ class Scores:
         return self.aggregates[HEADLINE]
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """One row per class: id, name, areas in pixels, scores."""
+        """One row per class: id, name, areas in pixels (times their weights, if they have any), scores."""
         return [
             {
                 "class_id": index,
                 "class_name": name,
-                "truth_pixels": int(self.areas.truth[index]),
-                "pred_pixels": int(self.areas.pred[index]),
-                "hit_pixels": int(self.areas.hit[index]),
+                "truth_pixels": self._pixels(self.areas.truth[index]),
+                "pred_pixels": self._pixels(self.areas.pred[index]),
+                "hit_pixels": self._pixels(self.areas.hit[index]),
                 **{metric: float(values[index]) for metric, values in self.per_class.items()},
             }
             for index, name in enumerate(self.classes.names)
@@ -173,7 +175,12 @@ class Scores:
 
     def _extent(self) -> str:
         images = "" if self.images is None else f"{self.images:,} images, "
-        return f"{images}{self.counts['pixels']:,} pixels, {len(self.classes)} classes"
+        pixels = self._pixels(self.counts["pixels"])
+        words = f"{pixels:,} pixels" if self.units_per_pixel == 1 else f"{pixels:,.6g} weighted pixels"
+        return f"{images}{words}, {len(self.classes)} classes"
+
+    def _pixels(self, units: int) -> int | float:
+        return int(units) if self.units_per_pixel == 1 else int(units) / self.units_per_pixel
 
     def _unshown(self) -> list[str]:
         more = len(self.classes) - SHOWN_CLASSES

@@ -28,13 +28,16 @@ PREDICTED_ONLY, NEVER_PREDICTED = "predicted, but nowhere in truth", "in truth, 
 NOT_IN_TRUTH = "in truth of no image"
 
 
-def score_matrix(matrix: ArrayLike, classes: ClassList, rules: ScoringRules) -> Scores:
+def score_matrix(
+    matrix: ArrayLike, classes: ClassList, rules: ScoringRules, *, units_per_pixel: int = 1
+) -> Scores:
     """Score one summed matrix.
 
     Args:
         matrix: int64 (S, S), row = truth code, column = pred code, S = K + 2.
         classes: the K classes.
         rules: the settings.
+        units_per_pixel: what a pixel of weight 1 counts as, for sums of fixed-point weights.
 
     Returns:
         Pooled scores; means over images need the images (`score_counts`).
@@ -45,7 +48,8 @@ def score_matrix(matrix: ArrayLike, classes: ClassList, rules: ScoringRules) -> 
     """
     every = np.asarray(matrix, np.int64)
     areas = ClassAreas.from_matrix(every, invalid_pred=rules.invalid_pred)
-    return pooled_scores(areas, classes, rules, counts=matrix_counts(every), images=None)
+    scores = pooled_scores(areas, classes, rules, counts=matrix_counts(every), images=None)
+    return replace(scores, units_per_pixel=units_per_pixel)
 
 
 def score_counts(

@@ -63,7 +63,7 @@ def test_shapes_and_dtype(name: str, maps: Maps) -> None:
 
 
 @every_metric
-@given(truth=st.lists(st.integers(0, 2**61), min_size=1, max_size=7))
+@given(truth=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=7))
 def test_a_perfect_prediction_scores_exactly_the_best(name: str, truth: list[int]) -> None:
     """No epsilon, no rounding, for areas of any size; NaN only where there is nothing."""
     truth = [area // len(truth) for area in truth]
@@ -116,6 +116,16 @@ def test_scores_do_not_depend_on_the_unit_of_area(name: str, maps: Maps, exponen
     scaled = ClassAreas(*(getattr(areas, side) << exponent for side in SIDES))
 
     same_bits(METRICS[name].function(scaled), METRICS[name].function(areas))
+
+
+@every_metric
+def test_areas_that_fill_int64_do_not_overflow(name: str) -> None:
+    """Fixed-point weights may add up to almost 2^63; twice that is no negative number."""
+    whole = 2**62 - 1
+    small = ClassAreas(hit=[1, 1], truth=[2, 2], pred=[2, 2])
+    large = ClassAreas(hit=[whole // 2] * 2, truth=[whole] * 2, pred=[whole] * 2)
+
+    np.testing.assert_allclose(METRICS[name].function(large), METRICS[name].function(small), rtol=1e-15)
 
 
 @every_metric

@@ -227,9 +227,10 @@ def test_the_worked_number_with_weights() -> None:
     for truth, pred, weight in zip([0, 0, 1, 1], [0, 1, 0, 1], [0.3, 0.3, 0.3, 0.1], strict=True):
         matrix[truth, pred] += round(weight * 2**30)
 
-    assert score_matrix(matrix, ClassList.numbered(2), DEFAULT)["mean_iou"] == pytest.approx(
-        0.23809524, abs=5e-9
-    )
+    scores = score_matrix(matrix, ClassList.numbered(2), DEFAULT, units_per_pixel=2**30)
+    assert scores["mean_iou"] == pytest.approx(0.23809524, abs=5e-9)
+    assert scores.class_rows()[0]["truth_pixels"] == pytest.approx(0.6)
+    assert repr(scores).startswith("Scores of 1 weighted pixels, 2 classes")
 
 
 def test_a_lopsided_matrix_tells_truth_from_pred() -> None:

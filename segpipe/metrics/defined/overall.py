@@ -32,7 +32,9 @@ def micro_iou(areas: ClassAreas) -> FloatArray:
     >>> micro_iou(ClassAreas(hit=[1, 2], truth=[2, 6], pred=[3, 4]))
     array(0.25)
     """
-    return ratio(areas.hit.sum(axis=-1), areas.union.sum(axis=-1))
+    hits = areas.hit.sum(axis=-1)
+    # In float64, for a wrong pixel is in two unions, and fixed-point weights may fill int64 already.
+    return ratio(hits, np.add(areas.valid, areas.pred.sum(axis=-1) - hits, dtype=np.float64))
 
 
 @metric(title="Frequency-weighted IoU", formula="sum t iou / sum t", per_class=False)

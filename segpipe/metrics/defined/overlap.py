@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import FloatArray, metric, ratio
 
@@ -29,7 +31,8 @@ def dice(areas: ClassAreas) -> FloatArray:
     >>> dice(ClassAreas(hit=[1, 2, 0], truth=[2, 2, 0], pred=[1, 3, 0]))
     array([0.66666667, 0.8       ,        nan])
     """
-    return ratio(2 * areas.hit, areas.truth + areas.pred)
+    # In float64, for two areas in fixed-point weights may add up to more than int64 holds.
+    return ratio(2.0 * areas.hit, np.add(areas.truth, areas.pred, dtype=np.float64))
 
 
 @metric(title="Precision", formula="tp / p", per_class=True)
