@@ -20,8 +20,8 @@ def count_confusion_plainly(
     [[[1, 0, 1], [0, 0, 0], [1, 0, 0]]]
     """
     side = truth_rules.num_codes
-    cells = (_codes(truth, truth_rules) * side + _codes(pred, pred_rules)).reshape(len(truth), -1)
-    counts = [np.bincount(of_image, minlength=side * side) for of_image in cells]
+    cells = _codes(truth, truth_rules) * side + _codes(pred, pred_rules)
+    counts = [np.bincount(of_image.ravel(), minlength=side * side) for of_image in cells]
     return np.array(counts, np.int64).reshape(-1, side, side)
 
 
