@@ -1,0 +1,248 @@
+"""The flow: the same figures as without Prefect, and states, retries and artifacts that say what happened."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.objects import Artifact, State
+
+from flows.artifacts import ArtifactProgress, artifact_key, shortened
+from flows.evaluate import count, evaluate, watcher
+from segpipe.config import EvaluationConfig
+from segpipe.errors import IncompleteError, InfrastructureError, InputError
+from segpipe.run import evaluate as library
+from segpipe.run import stages
+from segpipe.run.progress import Work
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+SAME_BYTES = ("scores.json", "per_class.csv", "per_image.parquet", "per_image_class.parquet", "confusion.csv")
+
+
+def ended(config: EvaluationConfig) -> State[Any]:
+    """The final state of a flow run."""
+    return evaluate(config, return_state=True)  # type: ignore[call-overload, no-any-return]
+
+
+def changed(config: EvaluationConfig, **settings: Any) -> EvaluationConfig:
+    """A configuration with other settings."""
+    return config.model_validate({**config.model_dump(), **settings})
+
+
+def artifacts(state: State[Any]) -> list[Artifact]:
+    """What a flow run shows in Prefect."""
+    run = state.state_details.flow_run_id
+    assert isinstance(run, UUID)
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        )
+
+
+def names_of_runs(state: State[Any]) -> tuple[str, list[str]]:
+    """The name of a flow run, and those of its task runs in order."""
+    run = state.state_details.flow_run_id
+    assert isinstance(run, UUID)
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
+        tasks.sort(key=lambda task: task.start_time or task.created)
+        return client.read_flow_run(run).name, [task.name for task in tasks]
+
+
+def test_the_flow_writes_the_same_bytes_as_the_library(config: EvaluationConfig, tmp_path: Path) -> None:
+    """Prefect drives the same stages and adds nothing to them."""
+    state = ended(config)
+    assert state.name == "Completed"
+    run = Path(state.result())
+    plain = library.evaluate(changed(config, results=str(tmp_path / "plain")))
+    for name in SAME_BYTES:
+        assert (run / name).read_bytes() == (plain / name).read_bytes(), name
+    assert json.loads((run / "run.json").read_text())["state"] == "complete"
+
+
+def test_a_flow_run_shows_the_report_tables_and_progress(config: EvaluationConfig) -> None:
+    """Under keys that Prefect takes, so that versions of one model stand together."""
+    state = ended(config)
+    shown = {artifact.key: artifact for artifact in artifacts(state)}
+    assert {artifact.type for artifact in shown.values()} == {"markdown", "table", "progress"}
+    assert set(shown) == {
+        "flow-tests-model-a-report",
+        "flow-tests-model-a-classes",
+        "flow-tests-model-a-worst-images",
+        "segpipe-counting",
+    }
+    assert all(re.fullmatch(r"[a-z0-9-]+", key or "") for key in shown)
+    assert "Mean IoU" in str(shown["flow-tests-model-a-report"].data)
+    classes = json.loads(str(shown["flow-tests-model-a-classes"].data))
+    assert [row["class"] for row in classes][:2] == ["road", "sidewalk"]
+    assert len(json.loads(str(shown["flow-tests-model-a-worst-images"].data))) == 10
+    assert float(str(shown["segpipe-counting"].data)) == 100.0
+
+
+def test_runs_are_named_after_suite_and_model(config: EvaluationConfig) -> None:
+    """In a list of runs one sees what was evaluated."""
+    state = ended(config)
+    flow_run, task_runs = names_of_runs(state)
+    assert flow_run == "Flow_tests/model_a"
+    path = state.result()
+    stage_names = [f"{name} {path}" for name in ("plan", "count", "reduce", "score", "report", "publish")]
+    assert task_runs == ["start Flow_tests/model_a", *stage_names]
+
+
+def test_bad_input_fails_with_its_words_and_is_not_tried_again(config: EvaluationConfig) -> None:
+    """Data stay as they are, however often they are read."""
+    state = ended(changed(config, pred=str(config.pred).replace("::labels", "::nosuch")))
+    assert (state.name, state.is_failed()) == ("BadInput", True)
+    assert "found no array or group at 'nosuch'" in str(state.message)
+    with pytest.raises(InputError, match="nosuch"):
+        state.result()
+    (record,) = Path(config.results).glob("*/*/runs/0*/run.json")
+    assert json.loads(record.read_text())["state"] == "failed"
+
+
+def test_damaged_data_end_as_incomplete_with_a_report(
+    config: EvaluationConfig, tmp_path: Path, demo_small: Path
+) -> None:
+    """The rest was evaluated, published and shown; the state says that something is missing."""
+    store = tmp_path / "damaged.zarr"
+    shutil.copytree(demo_small / "model_a.zarr", store)
+    chunk = store / "labels" / "c" / "1" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    state = ended(changed(config, pred=f"{store}::labels"))
+    assert state.name == "Incomplete"
+    assert "6 of 12 images could not be counted" in str(state.message)
+    with pytest.raises(IncompleteError):
+        state.result()
+    assert "flow-tests-model-a-report" in {artifact.key for artifact in artifacts(state)}
+    (record,) = Path(config.results).glob("*/*/runs/0*/run.json")
+    assert json.loads(record.read_text())["state"] == "incomplete"
+
+
+def test_a_lost_cluster_is_tried_again(config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was counted is kept, so counting goes on from there."""
+    monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
+    real, lost = stages.count, [True, True]
+
+    def counted(run: Path, progress: Any) -> Any:
+        if lost:
+            lost.pop()
+            message = "the cluster was lost"
+            raise InfrastructureError(message)
+        return real(run, progress)
+
+    monkeypatch.setattr(stages, "count", counted)
+    assert ended(config).name == "Completed"
+    assert not lost
+
+
+def test_a_cluster_that_stays_away_is_infrastructure(
+    config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After two more tries, and told apart from bad data."""
+    monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
+    tries: list[Path] = []
+
+    def lost(run: Path, progress: Any) -> None:
+        tries.append(run)
+        message = "the cluster was lost"
+        raise InfrastructureError(message)
+
+    monkeypatch.setattr(stages, "count", lost)
+    state = ended(config)
+    assert (state.name, len(tries)) == ("InfrastructureFailed", 3)
+    assert state.message == "the cluster was lost"
+
+
+def test_an_interrupt_is_noted_in_the_run(config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Prefect makes of it, run.json says `interrupted`."""
+
+    def interrupted(run: Path, progress: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "count", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ended(config)
+    (record,) = Path(config.results).glob("*/*/runs/0*/run.json")
+    assert json.loads(record.read_text())["state"] == "interrupted"
+
+
+def test_whoever_watches_is_told_too(config: EvaluationConfig) -> None:
+    """The command shows the same progress as `segpipe evaluate`."""
+
+    class Heard:
+        def __init__(self) -> None:
+            self.words: list[str] = []
+            self.counted = Work()
+
+        def stage(self, name: str) -> None:
+            self.words.append(name)
+
+        def begin(self, total: Work, done: Work) -> None:
+            self.words.append(f"{total.images} images")
+
+        def advance(self, work: Work) -> None:
+            self.counted += work
+
+        def end(self) -> None:
+            self.words.append("counted")
+
+        def note(self, text: str) -> None:
+            self.words.append(text)
+
+    heard = Heard()
+    token = watcher.set(heard)
+    try:
+        ended(config)
+    finally:
+        watcher.reset(token)
+    stage_names = ["reduce", "score", "report", "publish"]
+    assert heard.words == ["plan", "count", "12 images", "counted", *stage_names]
+    assert heard.counted.images == 12
+
+
+def test_progress_has_two_ends_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing to count is all counted, and quarantined images do not make more than all."""
+    told: list[float] = []
+    monkeypatch.setattr(
+        "flows.artifacts.create_progress_artifact", lambda value, **_: told.append(value) or "id"
+    )
+    monkeypatch.setattr("flows.artifacts.update_progress_artifact", lambda _, progress: told.append(progress))
+    nothing = ArtifactProgress()
+    nothing.begin(Work(), Work())
+    nothing.end()
+    half = ArtifactProgress()
+    half.begin(Work(2, 200, 2), Work(1, 100, 1))
+    half.advance(Work(2, 150, 2))
+    half.end()
+    assert told == [100.0, 100.0, 50.0, 100.0]
+
+
+def test_a_long_report_is_cut_after_a_whole_line() -> None:
+    """The API refuses large documents; where the rest is stands below."""
+    text = "".join(f"| row {row} \u00e4 |\n" for row in range(100_000))
+    cut = shortened(text, "report.md")
+    assert len(cut.encode()) < 210_000
+    assert cut.endswith("\u00e4 |\n\n(cut here; the whole is in report.md)\n")
+    assert shortened("short", "report.md") == "short"
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [(("demo", "model_a", "report"), "demo-model-a-report"), (("\u00dc ber", "V1.2", "x"), "ber-v1-2-x")],
+)
+def test_artifact_keys_are_lowercase_letters_numbers_and_dashes(parts: tuple[str, ...], key: str) -> None:
+    """Prefect takes nothing else."""
+    assert artifact_key(*parts) == key
