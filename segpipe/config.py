@@ -127,7 +127,7 @@ def _named(folder: str, name: str) -> Any:
     """The content of a YAML file, named by a path or by the name of a shipped configuration."""
     if name.endswith((".yaml", ".yml")):
         return read_yaml(Path(name))
-    return yaml.safe_load(config_text(f"{folder}/{name}"))
+    return parse_yaml(config_text(f"{folder}/{name}"))
 
 
 class EvaluationConfig(Frozen):
@@ -242,7 +242,7 @@ def read_yaml(path: Path) -> Any:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             message = f"{path}: {path.stat().st_size} bytes is no configuration; at most {MAX_CONFIG_BYTES}"
             raise ConfigError(message)
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         message = f"{path}: cannot be read ({reason}); name an existing YAML file"
@@ -250,6 +250,11 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         message = f"{path}: is no YAML: {error}"
         raise ConfigError(message) from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of a YAML text, by the safe loader, the compiled one where PyYAML has it."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> EvaluationConfig:

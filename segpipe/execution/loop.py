@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
 
 from segpipe.counts.counting import BucketPart, Counted, count_task
-from segpipe.errors import InfrastructureError, Problem
+from segpipe.errors import InfrastructureError, Problem, SegpipeError
 from segpipe.execution.clusters import Pool
 
 Task = tuple[BucketPart, ...]
+Outcome = list[Counted] | str
+"""What was counted, or the traceback of an error that has no words of its own."""
 
 TASKS_AHEAD = 2
 """Tasks that wait at the cluster for each one that runs."""
+
+LOOK_S = 10.0
+NO_WORKERS_S = 120.0
+"""A cluster that has had no worker for this long is given up."""
 
 
 def run_tasks(
@@ -38,31 +45,65 @@ def run_tasks(
     Raises:
         InfrastructureError: the cluster is lost, or a worker cannot write.
     """
-    waiting: dict[Future[list[Counted]], Task] = {}
+    waiting: dict[Future[Outcome], Task] = {}
     upcoming = iter(tasks)
     cut: list[Task] = []
     while True:
         for task in _next_tasks(upcoming, cut, pool.slots * (1 + TASKS_AHEAD) - len(waiting)):
-            waiting[pool.executor.submit(count_task, str(run), task)] = task
+            waiting[pool.executor.submit(_counted, str(run), task)] = task
         if not waiting:
             return
-        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        done = _some_done(waiting, pool)
         for future in done:
             task = waiting.pop(future)
             try:
-                results = future.result()
+                results = _results(future.result(), task)
             except CancelledError as error:
                 message = "the cluster was lost; what was counted is kept, run the same command again"
                 raise InfrastructureError(message) from error
             except Exception as error:
                 if not pool.killed(error):
-                    error.add_note(f"while counting buckets {sorted({part.bucket for part in task})}")
                     raise
                 smaller = halves(task, images_of)
                 cut += smaller
                 results = [] if smaller else [_quarantined(task[0], images_of)]
             for counted in results:
                 on_done(counted)
+
+
+def _counted(run: str, task: Task) -> Outcome:
+    """What a worker runs. An error nobody expected goes back as text: not every error survives pickling."""
+    try:
+        return count_task(run, task)
+    except SegpipeError:
+        raise
+    except Exception:
+        return traceback.format_exc(limit=-20)
+
+
+def _results(outcome: Outcome, task: Task) -> list[Counted]:
+    if isinstance(outcome, str):
+        buckets = sorted({part.bucket for part in task})
+        message = f"counting failed in buckets {buckets}: {outcome.strip().splitlines()[-1]}"
+        error = InfrastructureError(message)
+        error.add_note(outcome)
+        raise error
+    return outcome
+
+
+def _some_done(waiting: Collection[Future[Outcome]], pool: Pool) -> set[Future[Outcome]]:
+    """Wait for a task to end, as long as there are workers that could end one."""
+    alone_s = 0.0
+    while True:
+        done, _ = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+        if done:
+            return done
+        alone_s = 0.0 if pool.workers() else alone_s + LOOK_S
+        if alone_s > NO_WORKERS_S:
+            message = (
+                f"no worker for {NO_WORKERS_S:.0f} s; what was counted is kept, run the same command again"
+            )
+            raise InfrastructureError(message)
 
 
 def _next_tasks(upcoming: Iterator[Task], cut: list[Task], free: int) -> Iterator[Task]:

@@ -43,7 +43,7 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
 
 
 def _with_content(images: ImageSet, settings: SideConfig) -> ImageSet:
-    """The same images with the content of every object of label maps hashed."""
-    folders = tuple(f"{array.path}/" if array.path else "" for array in images.arrays)
-    keys = [key for key in images.objects if key.startswith(folders)]
-    return replace(images, objects=content_hashed(open_storage(settings.store), images.objects, keys))
+    """The same images with the content of every chunk of label maps hashed."""
+    keys = (array.object_key(unit) for array in images.arrays for unit in array.units())
+    stored = [key for key in keys if key in images.objects]
+    return replace(images, objects=content_hashed(open_storage(settings.store), images.objects, stored))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _take_number(runs: Path) -> int:
         return number
 
 
+@lru_cache(maxsize=4)
 def run_config(run: Path) -> EvaluationConfig:
     """The configuration that a run was started with."""
     return load_config(run / CONFIG_NAME)

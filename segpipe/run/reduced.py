@@ -53,6 +53,19 @@ class Reduction:
     recounted: int = 0
     quarantined: list[Problem] = field(default_factory=list)
 
+    def problems(self) -> list[Problem]:
+        """Everything that was found wrong."""
+        return [*self.quarantined, *self.skipped, *self.absent, *self.invalid]
+
+
+_PROBLEM_LISTS = ("skipped", "invalid", "absent", "quarantined")
+
+
+def reduction_from(plain: dict[str, Any]) -> Reduction:
+    """A reduction from its plain values."""
+    problems = {name: [Problem(**row) for row in plain[name]] for name in _PROBLEM_LISTS}
+    return Reduction(**{**plain, **problems})
+
 
 def reduce_partials(
     run: Path,

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.counts.counting import PLAN_NAME, Counted, CountingContext
@@ -48,7 +47,7 @@ from segpipe.run.record import (
     write_json,
     write_state,
 )
-from segpipe.run.reduced import RESULTS_NAME, Reduction, reduce_partials
+from segpipe.run.reduced import RESULTS_NAME, Reduction, reduce_partials, reduction_from
 
 PLANNED_NAME = "planned.json"
 COUNTED_NAME = "counted.json"
@@ -232,7 +231,7 @@ def _scoring_rules(config: EvaluationConfig) -> ScoringRules:
 def report(run: Path) -> None:
     """Write the reports of a scored run."""
     with _stage(run, "report"):
-        planned, reduction = _planned(run), Reduction(**read_json(run / REDUCED_NAME))
+        planned, reduction = _planned(run), _reduced(run)
         summary = run_summary(run, run_config(run), planned, reduction, read_state(run), _scores(run))
         given = ReportInput(ResultsReader(run / RESULTS_NAME), _scores(run), summary, _problems(run))
         write_reports(run, given)
@@ -246,7 +245,7 @@ def publish(run: Path) -> None:
             as incomplete; `latest` does not move to it.
     """
     config = run_config(run)
-    quarantined = read_json(run / REDUCED_NAME)["quarantined_images"]
+    quarantined = _reduced(run).quarantined_images
     incomplete = quarantined > config.max_quarantined
     end_state(run, "incomplete" if incomplete else "complete")
     write_manifest(run)
@@ -273,13 +272,14 @@ def _planned(run: Path) -> PlanSummary:
     return PlanSummary(**read_json(run / PLANNED_NAME)["summary"])
 
 
+def _reduced(run: Path) -> Reduction:
+    return reduction_from(read_json(run / REDUCED_NAME))
+
+
 def _problems(run: Path) -> list[Problem]:
     """Everything that was found wrong and that the settings allowed."""
-    reduced: dict[str, Any] = read_json(run / REDUCED_NAME)
     rows = read_json(run / PLANNED_NAME)["left_out"] + read_json(run / COUNTED_NAME)["quarantined"]
-    for name in ("quarantined", "skipped", "absent", "invalid"):
-        rows += reduced[name]
-    return [Problem(**row) for row in rows]
+    return [Problem(**row) for row in rows] + _reduced(run).problems()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ def _young_files_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of all chunks of label maps that are read, in a list that a test may clear."""
     keys: list[str] = []
     get = storage.LocalStorage.get
@@ -29,7 +28,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return get(self, key, *where)
 
     monkeypatch.setattr(storage.LocalStorage, "get", logged)
-    yield keys
+    return keys
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from tests.run.datasets import extended_matrix, figures, label_maps, pair_config
 @pytest.fixture
 def reference(pair: Path) -> dict[str, bytes]:
     """The figures of a run on one thread."""
-    return figures(evaluate(pair_config(pair, results=f"{pair}/one", cluster={"kind": "threads", "threads": 1})))
+    return figures(
+        evaluate(pair_config(pair, results=f"{pair}/one", cluster={"kind": "threads", "threads": 1}))
+    )
 
 
 def test_counts_are_those_of_the_oracle(pair: Path) -> None:
@@ -40,7 +42,9 @@ def test_counts_are_those_of_the_oracle(pair: Path) -> None:
     ],
     ids=str,
 )
-def test_figures_are_the_same_bytes(pair: Path, reference: dict[str, bytes], settings: dict[str, Any]) -> None:
+def test_figures_are_the_same_bytes(
+    pair: Path, reference: dict[str, bytes], settings: dict[str, Any]
+) -> None:
     """Bucket size, fingerprints, threads and worker processes change no byte."""
     assert figures(evaluate(pair_config(pair, **settings))) == reference
 

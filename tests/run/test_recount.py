@@ -58,7 +58,9 @@ def test_every_chunk_is_read_once(pair: Path, reads: list[str]) -> None:
     ],
     ids=str,
 )
-def test_what_decides_no_count_recounts_nothing(pair: Path, reads: list[str], settings: dict[str, Any]) -> None:
+def test_what_decides_no_count_recounts_nothing(
+    pair: Path, reads: list[str], settings: dict[str, Any]
+) -> None:
     """Class names, policies, names of suite and model, and the cluster are no part of a key."""
     evaluate(pair_config(pair))
     reads.clear()
@@ -131,7 +133,7 @@ def test_one_changed_chunk_recounts_its_bucket(pair: Path, reads: list[str]) -> 
     ids=lambda change: next(iter(change)),
 )
 def test_another_encoding_recounts_that_side(pair: Path, change: dict[str, Any]) -> None:
-    """Fill value, codec, chunks and shards decide decoding: all buckets are counted again, to the same figures."""
+    """Fill value, codec, chunks and shards decide decoding: all is counted again, to the same figures."""
     first = evaluate(pair_config(pair))
     shutil.rmtree(pair / "pred.zarr")
     options = {"chunks": (6, 12, 32), **change}

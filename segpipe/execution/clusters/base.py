@@ -23,11 +23,13 @@ class Pool:
         executor: takes tasks, in the manner of `concurrent.futures`.
         slots: tasks that run at a time.
         killed: whether an error says that a task took its worker with it.
+        workers: how many workers there are now.
     """
 
     executor: Executor
     slots: int
     killed: Callable[[BaseException], bool] = lambda _: False
+    workers: Callable[[], int] = lambda: 1
 
 
 class ClusterOptions(BaseModel):

@@ -15,6 +15,10 @@ KILLED_WORKERS = 2
 
 DASK_SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": KILLED_WORKERS - 1,
+    # One task at a time at each thread: a task that only waited behind a deadly one is not suspected with it.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # A worker that dies again while it starts is not given up: the task that kills it is being looked for.
+    "distributed.deploy.lost-worker-timeout": "10 minutes",
     # A frozen worker is given up after a minute, not after five.
     "distributed.scheduler.worker-ttl": "60 s",
     # Dask's default gives freed memory back at once, and every window is page-faulted again.
@@ -29,7 +33,12 @@ def client_pool(client: distributed.Client, slots: int) -> Iterator[Pool]:
     """A connected client as a pool of tasks."""
     executor = client.get_executor(pure=False)
     try:
-        yield Pool(executor, slots, killed=lambda error: isinstance(error, distributed.KilledWorker))
+        yield Pool(
+            executor,
+            slots,
+            killed=lambda error: isinstance(error, distributed.KilledWorker),
+            workers=lambda: len(client.nthreads()),
+        )
     finally:
         executor.shutdown(wait=False)
 
