@@ -22,8 +22,8 @@ from tests.bench.label_maps import IGNORE, noise_pair, smooth_pair
 
 Labels = NDArray[Any]
 
-IMAGES = 4
-"""Maps that are counted in one call: together they do not fit in the cache."""
+BATCH_BYTES = 1 << 26
+"""Label maps that are counted in one call, both sides: more than fits in a cache."""
 
 SPARSE_STEP = 100_003
 """Between two label values that are far apart."""
@@ -119,8 +119,10 @@ def _measure(case: Case, repeats: int) -> Row:
 def _maps(case: Case) -> tuple[Labels, Labels, tuple[LabelRules, LabelRules]]:
     """Images that are not alike byte for byte, and the rules of both sides."""
     draw = smooth_pair if case.picture == "smooth" else noise_pair
-    pairs = [np.roll(draw(1, case.num_classes), 64 * image, axis=-1) for image in range(IMAGES)]
-    truth, pred = np.stack(pairs, axis=1)
+    truth, pred = draw(1, case.num_classes)
+    pair_bytes = truth.size * sum(np.dtype(name).itemsize for name in (case.truth_dtype, case.pred_dtype))
+    shifts = range(0, 64 * max(1, BATCH_BYTES // pair_bytes), 64)
+    truth, pred = (np.stack([np.roll(side, shift, axis=-1) for shift in shifts]) for side in (truth, pred))
     remap = None
     if case.sparse:
         remap = {SPARSE_STEP * class_id: class_id for class_id in range(case.num_classes)}

@@ -15,6 +15,7 @@ from segpipe.kernels.oracle import count_confusion_plainly
 BIG = [">i2", ">u2", ">i4", ">u4", ">i8", ">u8"]
 DTYPES = ["bool", *"u1 i1 u2 i2 u4 i4 u8 i8".split(), *BIG]
 NUM_CLASSES = [1, 2, 19, 150, 1000]
+SHORT_PX = 4
 EXTREMES = [0, 1, 2, 127, 128, 254, 255, 256, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
 
 
