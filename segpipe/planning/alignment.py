@@ -70,6 +70,8 @@ def align(inventory: Inventory, config: EvaluationConfig) -> Alignment:
 
 
 def _positions(truth_ids: list[str], pred_ids: list[str]) -> NDArray[np.int64]:
+    if truth_ids == pred_ids:
+        return np.arange(len(truth_ids), dtype=np.int64)
     where = {name: index for index, name in enumerate(pred_ids)}
     return np.array([where.get(name, -1) for name in truth_ids], np.int64)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.storage import ObjectInfo
@@ -26,6 +29,15 @@ class BucketSide:
     array: tuple[int, ...]
     index: tuple[int, ...]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what the inventory saw: the objects, their fingerprints, and which are absent."""
+        seen = [
+            [(key, "absent" if info is None else info.fingerprint) for key, info in objects.items()]
+            for objects in self.objects
+        ]
+        return blake2b(json.dumps(seen).encode(), digest_size=20).hexdigest()
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -46,7 +58,7 @@ class Bucket:
     pred: BucketSide
     key: str = ""
 
-    @property
+    @cached_property
     def pixels(self) -> int:
         """The pixels of all its images."""
         return sum(height * width for height, width in self.sizes)

@@ -135,6 +135,8 @@ def stored_units(array: ArrayMeta, indices: NDArray[np.int64]) -> list[str]:
     """
     rows, columns = array.grid[-2:]
     places = (
-        [()] if len(array.shape) == 2 else [(int(unit),) for unit in np.unique(indices // array.chunks[0])]
+        [()]
+        if len(array.shape) == 2
+        else [(unit,) for unit in sorted(set((indices // array.chunks[0]).tolist()))]
     )
     return [array.chunk_key((*place, y, x)) for place in places for y in range(rows) for x in range(columns)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from segpipe.config import EvaluationConfig, SideConfig
@@ -20,26 +21,31 @@ class Inventory:
 
 
 def take_inventory(config: EvaluationConfig) -> Inventory:
-    """List both stores (one store once) and find the images.
+    """List both stores (one store once, two at the same time) and find the images.
 
     Raises:
         InputError: with the problems of both sides.
     """
-    find = LAYOUTS[config.layout]
-    views: dict[str, StoreView] = {}
+    views: dict[str, Future[StoreView]] = {}
     found: list[ImageSet] = []
     problems: list[Problem] = []
-    for side, settings in (("truth", config.truth), ("pred", config.pred)):
-        try:
+    with ThreadPoolExecutor(2) as listing:
+        for settings in (config.truth, config.pred):
             if settings.store not in views:
-                views[settings.store] = view_store(open_storage(settings.store))
-            images = find(views[settings.store], settings.array)
-            found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
-        except InputError as error:
-            problems += [replace(problem, side=side) for problem in error.problems]
+                views[settings.store] = listing.submit(_view, settings.store)
+        for side, settings in (("truth", config.truth), ("pred", config.pred)):
+            try:
+                images = LAYOUTS[config.layout](views[settings.store].result(), settings.array)
+                found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
+            except InputError as error:
+                problems += [replace(problem, side=side) for problem in error.problems]
     if problems:
         raise InputError(problems)
     return Inventory(*found)
+
+
+def _view(store: str) -> StoreView:
+    return view_store(open_storage(store))
 
 
 def _with_content(images: ImageSet, settings: SideConfig) -> ImageSet:

@@ -33,18 +33,6 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
     return blake2b(text.encode(), digest_size=20).hexdigest()
 
 
-def fingerprint(side: BucketSide) -> str:
-    """A hash of what was seen of one side of a bucket: which objects there are and their fingerprints."""
-    return blake2b(json.dumps(_objects(side)).encode(), digest_size=20).hexdigest()
-
-
 def _side(side: BucketSide) -> list[Any]:
-    arrays = [[array.decoding(), list(array.shape[-2:])] for array in side.arrays]
-    return [arrays, side.array, side.index, _objects(side)]
-
-
-def _objects(side: BucketSide) -> list[list[list[str]]]:
-    return [
-        [[key, "absent" if info is None else info.fingerprint] for key, info in objects.items()]
-        for objects in side.objects
-    ]
+    arrays = [[array.document_text, list(array.shape[-2:])] for array in side.arrays]
+    return [arrays, side.array, side.index, side.fingerprint]

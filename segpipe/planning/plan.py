@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class Plan:
                 truth=_bucket_side(self.inventory.truth, truth),
                 pred=_bucket_side(self.inventory.pred, pred),
             )
-            yield Bucket(**{**bucket.__dict__, "key": bucket_key(bucket, *rules)})
+            yield replace(bucket, key=bucket_key(bucket, *rules))
 
     def missing_rule(self, side: Side) -> str:
         """What an absent chunk of one side is taken for: the store's own declaration, else the setting."""
@@ -93,19 +93,18 @@ def make_plan(config: EvaluationConfig) -> Plan:
 
 
 def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
-    there = positions >= 0
-    numbers = images.array_of_image[positions[there]]
-    used, ordinal = np.unique(numbers, return_inverse=True)
-    index = images.index_in_array[positions[there]]
-    array = np.full(len(positions), -1)
-    place = np.full(len(positions), -1)
-    array[there], place[there] = ordinal, index
+    if not len(positions) or positions[0] < 0:
+        # Images without a prediction are in buckets of their own.
+        return BucketSide((), (), (-1,) * len(positions), (-1,) * len(positions))
+    numbers, index = images.array_of_image[positions], images.index_in_array[positions]
+    used = sorted(set(numbers.tolist()))
+    ordinal = np.searchsorted(used, numbers)
     arrays = [images.arrays[number] for number in used]
     return BucketSide(
         arrays=tuple(arrays),
         objects=tuple(_seen(images, array, index[ordinal == at]) for at, array in enumerate(arrays)),
-        array=tuple(array.tolist()),
-        index=tuple(place.tolist()),
+        array=tuple(ordinal.tolist()),
+        index=tuple(index.tolist()),
     )
 
 

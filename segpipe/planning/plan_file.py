@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segpipe.planning.bucket import Bucket, BucketSide
-from segpipe.planning.keys import fingerprint
 from segpipe.sources.metadata import ArrayMeta, parse_array
 from segpipe.sources.storage import ObjectInfo
 
@@ -109,8 +108,8 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
         "ids": bucket.ids,
         "height": [height for height, _ in bucket.sizes],
         "width": [width for _, width in bucket.sizes],
-        "truth_fingerprint": fingerprint(bucket.truth),
-        "pred_fingerprint": fingerprint(bucket.pred),
+        "truth_fingerprint": bucket.truth.fingerprint,
+        "pred_fingerprint": bucket.pred.fingerprint,
         "truth": _side_row(bucket.truth),
         "pred": _side_row(bucket.pred),
     }
@@ -119,7 +118,7 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
 def _side_row(side: BucketSide) -> dict[str, Any]:
     return {
         "arrays": [
-            {"path": array.path, "shape": array.shape, "document": json.dumps(array.document, sort_keys=True)}
+            {"path": array.path, "shape": array.shape, "document": array.document_text}
             for array in side.arrays
         ],
         "objects": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,6 +89,11 @@ class ArrayMeta:
     def decoding(self) -> Json:
         """All that decides how bytes become labels, as JSON: neither shape nor attributes nor names."""
         return dict(self.document)
+
+    @cached_property
+    def document_text(self) -> str:
+        """`document` as canonical JSON: what keys and the table of a plan hold of it."""
+        return json.dumps(self.document, sort_keys=True, separators=(",", ":"))
 
     @cached_property
     def _key_encoding(self) -> tuple[str, str]:

@@ -74,6 +74,8 @@ def label_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
 
 def id_problems(view: StoreView, array: str, ids: Sequence[str]) -> list[Problem]:
     """Empty ids, ids that are no text, and ids that are given twice."""
+    if len(set(ids)) == len(ids) and all(map(str.strip, ids)) and _is_text("".join(ids)):
+        return []
     problems = []
     empty = [str(position) for position, name in enumerate(ids) if not name.strip()]
     if empty:
