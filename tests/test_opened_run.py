@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from segpipe.counts import results
 from segpipe.errors import ConfigError, InputError
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scoring import score_counts
@@ -198,6 +199,14 @@ def test_scores_by_a_column_are_those_of_each_group_alone(run: Run) -> None:
             assert tuple(used) == one.classes_used
         for metric, values in alone.per_class.items():
             np.testing.assert_array_equal(here[metric].values, values)
+
+
+def test_groups_are_right_through_many_blocks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group of an image is found by its place in the dataset, not in its block."""
+    whole = run.score(by="sequence")
+    monkeypatch.setattr(results, "IMAGES_PER_BLOCK", 3)
+
+    xr.testing.assert_identical(run.score(by="sequence"), whole)
 
 
 @pytest.mark.parametrize(("by", "groups"), [("frame", IMAGES), ("night", 2), ("speed", IMAGES)])

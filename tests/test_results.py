@@ -162,6 +162,26 @@ def test_every_chunk_is_written_and_checksummed(scored: Path) -> None:
         assert [codec.to_dict()["configuration"]["checksum"] for codec in array.compressors] == [True], name
 
 
+def test_chunks_of_nothing_but_zeros_are_written_too(tmp_path: Path) -> None:
+    """A perfect dataset: no ignored, void or invalid pixel, and class 0 alone."""
+    matrices = np.zeros((3, 6, 6), np.int64)
+    matrices[:, 0, 0] = 5
+    write_results(
+        tmp_path / "r", matrices, columns={"flag": np.zeros(3, np.bool_), "text": np.array([""] * 3, object)}
+    )
+
+    for name in ("image_ignored", "image_invalid_pred", "cell_truth", "flag", "text"):
+        assert (tmp_path / "r" / name / "c" / "0").is_file(), name
+
+
+def test_counts_without_scores_open_in_xarray_as_well(tmp_path: Path) -> None:
+    """Also without a warning, before anything is scored."""
+    write_results(tmp_path / "r", random_matrices(3))
+
+    with xr.open_zarr(tmp_path / "r") as found:
+        assert found.sizes["image"] == 3
+
+
 @pytest.mark.parametrize("name", ["cell_pixels", "image", "confusion", "image_mean_iou"])
 def test_a_flipped_bit_is_found_and_named(tmp_path: Path, name: str) -> None:
     """The message names the store and the array, and says what to do."""

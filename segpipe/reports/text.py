@@ -64,12 +64,12 @@ def markdown_text(text: str) -> str:
     >>> print(markdown_text("*a* <b> http://c"))
     \\*a\\* &lt;b> http:&#8203;//c
     """
-    line = printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    line = printable(text).strip().replace("&", "&amp;").replace("<", "&lt;")
     line = re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))", r"\\\1", line)
     # Many renderers make links of bare addresses; a space of no width stops them.
     line = re.sub(r"(?i)(\w:)(?=//)|(www)(?=\.)", r"\1\2&#8203;", line)
     line = line.replace("@", "&#8203;@")
-    return re.sub(r"^(\s*)([-+>=#]+|\d+[.)])(?=\s|$|>)", r"\1&#8203;\2", line)
+    return re.sub(r"^(>|[-+=#]+(?=\s|$)|\d+[.)](?=\s|$))", r"&#8203;\1", line)
 
 
 def fenced(text: str, language: str = "") -> str:

@@ -33,7 +33,7 @@ ATTACKS = [
     "a|b", "a\\|b", "ends in \\", "`", "``x`", "` a |", "<b>x</b>", "<script>alert(1)</script>", "&lt;",
     "[a](http://b)", "![a](http://b)", "http://evil.example", "www.evil.example", "a@b.example",
     "line\nbreak", "line\r\n\r\n# Title", "\u2028", "*bold* _thin_ ~~gone~~", "# Title", "- item", "1. item",
-    "> quote", "---", "===", "$x$", "<!-- x", "\x1b[2J",
+    "> quote", ">1", "---", "===", "$x$", "<!-- x", "\x1b[2J",
 ]  # fmt: skip
 hostile = st.one_of(st.sampled_from(ATTACKS), st.text("|\\`<>[]()!#*_-+=\n\r a1.:/@&~$\u2028", max_size=12))
 
