@@ -204,7 +204,7 @@ def test_scores_by_a_column_are_those_of_each_group_alone(run: Run) -> None:
 def test_groups_are_right_through_many_blocks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The group of an image is found by its place in the dataset, not in its block."""
     whole = run.score(by="sequence")
-    monkeypatch.setattr(results, "IMAGES_PER_BLOCK", 3)
+    monkeypatch.setattr(results, "IMAGES_PER_BLOCK", 4)
 
     xr.testing.assert_identical(run.score(by="sequence"), whole)
 

@@ -302,6 +302,7 @@ def test_the_worst_images_are_the_worst_in_order(results: ResultsReader) -> None
 
     assert [row[0] for row in table.rows] == [f"image-{index:04d}" for index in expected[:5]]
     assert table.title == "The 5 images of the lowest mean IoU"
+    assert len(worst_images_table(results, 100).rows) == IMAGES - 1
 
 
 def test_the_most_frequent_confusions_are_mistakes_on_valid_truth(results: ResultsReader) -> None:
