@@ -6,10 +6,14 @@ From a shell: `python -m flows.evaluate evaluation.yaml --set cluster=threads`.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    # The command starts Prefect's API before Prefect itself is loaded, so it goes before all that follows.
-    from flows.command import main
+    import sys
 
-    main()
+    from flows import command
+
+    # The command starts Prefect's API before Prefect itself is loaded, so it goes before all that follows.
+    # Dask's worker processes load the main module again: let it be the command, which knows no Prefect.
+    sys.modules["__main__"] = command
+    command.main()
 
 from collections.abc import Iterator
 from contextlib import contextmanager

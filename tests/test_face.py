@@ -55,12 +55,8 @@ def test_what_type_checkers_see_is_what_there_is() -> None:
     """The block for type checkers and the face list the same names."""
     tree = ast.parse(Path(segpipe.__file__).read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {
-        alias.name: node.module
-        for node in ast.walk(block)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    imports = [node for node in ast.walk(block) if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: node.module for node in imports for alias in node.names}
     assert {*seen, "__version__"} == set(segpipe.__all__)
     for name, module in seen.items():
         assert getattr(segpipe, name) is getattr(sys.modules[str(module)], name)
