@@ -88,7 +88,7 @@ class ConfusionCells:
         >>> ConfusionCells.from_dense(np.array([[[0, 2, 0], [0, 0, 0], [0, 0, 1]]])).cells
         array([1, 8], dtype=uint32)
         """
-        flat = np.asarray(matrices, np.int64).reshape(len(matrices), -1)
+        flat = np.asarray(matrices, np.int64).reshape(len(matrices), matrices.shape[-1] ** 2)
         image, cell = np.nonzero(flat)
         offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(flat, axis=1))])
         return cls(matrices.shape[-1] - 2, offsets, cell.astype(np.uint32), flat[image, cell])

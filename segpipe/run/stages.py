@@ -214,8 +214,8 @@ def score(run: Path) -> None:
 def _scores(run: Path) -> Scores:
     """The scores of a run; kept for the stage that follows in the same process."""
     results = ResultsReader(run / RESULTS_NAME)
-    blocks = (block.cells for block in results.blocks())
-    return score_counts(blocks, results.total(), results.classes, _scoring_rules(run_config(run)))
+    rules = _scoring_rules(run_config(run))
+    return score_counts(results.cells(), results.total(), results.classes, rules)
 
 
 def _scoring_rules(config: EvaluationConfig) -> ScoringRules:
