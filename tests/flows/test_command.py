@@ -36,9 +36,9 @@ def by_itself() -> dict[str, str]:
 
 
 def test_the_command_needs_no_server_and_prints_what_segpipe_prints(written: str) -> None:
-    """Progress on the error stream, tables on the output, and not a line of Prefect's own."""
+    """Progress on the error stream, tables on the output; not a line of Prefect's, or of Dask's workers."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows.evaluate", written],
+        [sys.executable, "-m", "flows.evaluate", written, "--set", "cluster={kind: local, workers: 1}"],
         cwd=REPOSITORY,
         env=by_itself(),
         capture_output=True,

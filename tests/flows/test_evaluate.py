@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import Artifact, State
 from flows.artifacts import ArtifactProgress, artifact_key, shortened
 from flows.evaluate import count, evaluate, watcher
 from segpipe.config import EvaluationConfig
-from segpipe.errors import IncompleteError, InfrastructureError, InputError
+from segpipe.errors import IncompleteError, InfrastructureError, InputChangedError, InputError, Problem
 from segpipe.run import evaluate as library
 from segpipe.run import stages
 from segpipe.run.progress import Work
@@ -164,6 +164,21 @@ def test_a_cluster_that_stays_away_is_infrastructure(
     state = ended(config)
     assert (state.name, len(tries)) == ("InfrastructureFailed", 3)
     assert state.message == "the cluster was lost"
+
+
+def test_data_that_changed_while_they_were_counted_are_not_tried_again(
+    config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan no longer holds: only a new run helps."""
+    tries: list[Path] = []
+
+    def refused(run: Path, progress: Any) -> None:
+        tries.append(run)
+        raise InputChangedError(Problem(kind="input changed", found="another object"))
+
+    monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
+    monkeypatch.setattr(stages, "count", refused)
+    assert (ended(config).name, len(tries)) == ("BadInput", 1)
 
 
 def test_an_interrupt_is_noted_in_the_run(config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
