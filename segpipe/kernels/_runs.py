@@ -65,6 +65,8 @@ CELLS, HASHED = 0, 1
 """Where a cell is tallied: at its own number, or in a hash table (matrices too large for the scratch)."""
 
 U8, U16, U32, I64 = np.uint8, np.uint16, np.uint32, np.int64
+KINDS: dict[int, Any] = {1: U8, 2: U16, 4: U32, 8: I64}
+"""Bytes of a pixel -> the type that is compiled for it."""
 
 
 class Side(NamedTuple):
@@ -249,7 +251,7 @@ def _count_bits(typing_context: Any, word: Any) -> Any:
 
 
 @part
-def _mark_as(dtype: Any, address: int, pixels: int, ends: int, before: int) -> int:
+def _mark(dtype: Any, address: int, pixels: int, ends: int, before: int) -> int:
     """Set the bits of `ends` where a run of one side ends, and count them; the last pixel ends a run.
 
     `before` is 0, or -1 to keep what is there.
@@ -281,17 +283,6 @@ def _mark_rest(dtype: Any, address: int, pixels: int) -> int:
         here = start + pixel * _bytes_of(dtype)
         bits |= int(_load(dtype, here) != _load(dtype, here + _bytes_of(dtype))) << pixel
     return bits
-
-
-@part
-def _mark(width: int, address: int, pixels: int, ends: int, before: int) -> int:
-    if width == 1:
-        return _mark_as(U8, address, pixels, ends, before)
-    if width == 2:
-        return _mark_as(U16, address, pixels, ends, before)
-    if width == 4:
-        return _mark_as(U32, address, pixels, ends, before)
-    return _mark_as(I64, address, pixels, ends, before)
 
 
 # Step 2: list. ------------------------------------------------------------------------------------------
@@ -342,7 +333,7 @@ def _code(side: Side, value: int) -> int:
 
 
 @part
-def _name_as(
+def _name(
     dtype: Any, side: Side, address: int, positions: int, runs: int, cells: int, before: int, factor: int
 ) -> None:
     """Write `factor` times the code of one side, added to what is there if `before` is -1, not 0."""
@@ -351,18 +342,6 @@ def _name_as(
         value = _load_swapped(dtype, here) if side.swapped else _load(dtype, here)
         cell = (before & _load(U32, cells + 4 * run)) + factor * _code(side, value)
         _store(U32, cells + 4 * run, cell)
-
-
-@part
-def _name(side: Side, address: int, positions: int, runs: int, cells: int, before: int, factor: int) -> None:
-    if side.width == 1:
-        _name_as(U8, side, address, positions, runs, cells, before, factor)
-    elif side.width == 2:
-        _name_as(U16, side, address, positions, runs, cells, before, factor)
-    elif side.width == 4:
-        _name_as(U32, side, address, positions, runs, cells, before, factor)
-    else:
-        _name_as(I64, side, address, positions, runs, cells, before, factor)
 
 
 # Step 4: tally. -----------------------------------------------------------------------------------------
@@ -440,44 +419,33 @@ def _tally_hashed(scratch: Scratch, positions: int, runs: int, touched: int) -> 
 
 
 @part
-def _pack_as(dtype: Any, address: int, step: int, pixels: int, strip: int) -> None:
-    for pixel in range(pixels):
-        _store(dtype, strip + pixel * _bytes_of(dtype), _load(dtype, address + pixel * step))
-
-
-@part
-def _packed(side: Side, address: int, pixels: int) -> int:
+def _packed(dtype: Any, side: Side, address: int, pixels: int) -> int:
     """The address of a strip without gaps: where it is, or a copy."""
     if side.step == side.width:
         return address
-    if side.width == 1:
-        _pack_as(U8, address, side.step, pixels, side.strip)
-    elif side.width == 2:
-        _pack_as(U16, address, side.step, pixels, side.strip)
-    elif side.width == 4:
-        _pack_as(U32, address, side.step, pixels, side.strip)
-    else:
-        _pack_as(I64, address, side.step, pixels, side.strip)
+    for pixel in range(pixels):
+        _store(dtype, side.strip + pixel * _bytes_of(dtype), _load(dtype, address + pixel * side.step))
     return side.strip
 
 
 @part
-def _mark_strip(truth: Side, truth_at: int, pred: Side, pred_at: int, pixels: int, scratch: Scratch) -> int:
+def _mark_strip(kinds: Any, truth_at: int, pred_at: int, pixels: int, ends: int) -> int:
     """Step 1 for both sides: the number of runs; or `pixels` as soon as the first of them are noise."""
     probed, start = 0, 0
     if pixels > PROBE_PX:
-        _mark(truth.width, truth_at, PROBE_PX, scratch.ends, 0)
-        probed = _mark(pred.width, pred_at, PROBE_PX, scratch.ends, -1) - 1
+        _mark(kinds[0], truth_at, PROBE_PX, ends, 0)
+        probed = _mark(kinds[1], pred_at, PROBE_PX, ends, -1) - 1
         if probed * NOISE_PX > PROBE_PX:
             return pixels
         start = PROBE_PX - 1
-    ends = scratch.ends + start // 8
-    _mark(truth.width, truth_at + start * truth.width, pixels - start, ends, 0)
-    return probed + _mark(pred.width, pred_at + start * pred.width, pixels - start, ends, -1)
+    ends += start // 8
+    _mark(kinds[0], truth_at + start * _bytes_of(kinds[0]), pixels - start, ends, 0)
+    return probed + _mark(kinds[1], pred_at + start * _bytes_of(kinds[1]), pixels - start, ends, -1)
 
 
 @part
 def _count_strip(
+    kinds: Any,
     truth: Side,
     truth_at: int,
     pred: Side,
@@ -488,9 +456,9 @@ def _count_strip(
     touched: int,
 ) -> int:
     """Count 1 to STRIP pixels; returns how many slots are touched now."""
-    truth_at = _packed(truth, truth_at, pixels)
-    pred_at = _packed(pred, pred_at, pixels)
-    runs = _mark_strip(truth, truth_at, pred, pred_at, pixels, scratch)
+    truth_at = _packed(kinds[0], truth, truth_at, pixels)
+    pred_at = _packed(kinds[1], pred, pred_at, pixels)
+    runs = _mark_strip(kinds, truth_at, pred_at, pixels, scratch.ends)
     noise = runs * NOISE_PX > pixels
     if not noise:
         _list_ends(scratch.ends, pixels, scratch.positions)
@@ -499,8 +467,8 @@ def _count_strip(
             return _tally_byte_noise(truth_at, pred_at, pixels, scratch, touched)
         return _tally_byte_runs(truth_at, pred_at, scratch.positions, runs, scratch, touched)
     positions, runs = (scratch.everywhere, pixels) if noise else (scratch.positions, runs)
-    _name(truth, truth_at, positions, runs, scratch.cells, 0, truth.invalid + 1)
-    _name(pred, pred_at, positions, runs, scratch.cells, -1, 1)
+    _name(kinds[0], truth, truth_at, positions, runs, scratch.cells, 0, truth.invalid + 1)
+    _name(kinds[1], pred, pred_at, positions, runs, scratch.cells, -1, 1)
     if hashed:
         return _tally_hashed(scratch, positions, runs, touched)
     return _tally(scratch, positions, runs, touched)
@@ -527,7 +495,7 @@ def _num_rows(grid: Grid) -> int:
 
 @part
 def _count_image(
-    image: int, grid: Grid, truth: Side, pred: Side, scratch: Scratch, hashed: int
+    kinds: Any, image: int, grid: Grid, truth: Side, pred: Side, scratch: Scratch, hashed: int
 ) -> tuple[int, int]:
     """Count one image: how many slots are touched, and 1 if a hash table is too small, else 0."""
     touched, listed, pairs_px = 0, 0, 0
@@ -539,7 +507,7 @@ def _count_image(
                 return listed, 1
             strip = (truth, truth_at + start * truth.step, pred, pred_at + start * pred.step)
             pixels = min(STRIP, grid.columns - start)
-            listed = _count_strip(*strip, pixels, scratch, hashed, listed)
+            listed = _count_strip(kinds, *strip, pixels, scratch, hashed, listed)
             pairs_px += pixels
             if truth.method == BYTES and pairs_px > MOST_PAIRS_PX:
                 touched, listed, pairs_px = _empty_pairs(truth, pred, scratch, listed, touched), 0, 0
@@ -582,13 +550,17 @@ def count_images(
         least for the next one (0 if that is enough), and whether a larger hash table is needed (0 or 1).
     """
     numbers = np.array([first, hashed, *grid, *truth, *pred, *scratch, *output], np.int64)
-    done, room, too_small = _count_images(numbers)
+    done, room, too_small = _count_images(numbers, KINDS[truth.width], KINDS[pred.width])
     return done, room, too_small
 
 
 @compiled
-def _count_images(numbers: NDArray[np.int64]) -> tuple[int, int, int]:
-    """`count_images`; Numba takes longer to unpack five records than to count a small label map."""
+def _count_images(numbers: NDArray[np.int64], truth_kind: Any, pred_kind: Any) -> tuple[int, int, int]:
+    """`count_images`, compiled anew for each pair of widths, so that nobody waits for those he does not use.
+
+    Numba takes longer to unpack five records than to count a small label map: hence `numbers`.
+    """
+    kinds = (truth_kind, pred_kind)
     first, hashed, rest = numbers[0], numbers[1], numbers[2:]
     grid, rest = Grid(*to_fixed_tuple(rest, GRID)), rest[GRID:]
     truth, rest = Side(*to_fixed_tuple(rest, SIDE)), rest[SIDE:]
@@ -596,7 +568,7 @@ def _count_images(numbers: NDArray[np.int64]) -> tuple[int, int, int]:
     scratch, rest = Scratch(*to_fixed_tuple(rest, SCRATCH)), rest[SCRATCH:]
     output = Output(*to_fixed_tuple(rest, OUTPUT))
     for image in range(first, grid.images):
-        touched, too_small = _count_image(image, grid, truth, pred, scratch, hashed)
+        touched, too_small = _count_image(kinds, image, grid, truth, pred, scratch, hashed)
         written = _load(I64, output.offsets + 8 * image)
         fits = not too_small and written + touched <= output.room
         for index in range(touched):

@@ -63,13 +63,6 @@ def count_confusion(
     return _call.count_images(truth, pred, lookup(truth_rules, truth.dtype), lookup(pred_rules, pred.dtype))
 
 
-def warm() -> None:
-    """Compile the kernel, or load it from the cache folder, so that the first real call is quick."""
-    rules = LabelRules.of(1)
-    label_map = np.zeros((1, 1), np.uint8)
-    count_confusion(label_map, label_map, rules, rules)
-
-
 def require_labels(labels: NDArray[Any], side: str) -> None:
     """Refuse what is no array of integers.
 
