@@ -83,7 +83,7 @@ class Counted:
 
     Attributes:
         bucket: its number.
-        images, pixels, stored_bytes: how much was counted.
+        images, pixels, stored_bytes: how much was counted and kept.
         quarantined: the images that could not be read, with the reason.
         changed: what is not as the inventory saw it; nothing of the bucket is kept then.
     """
@@ -117,19 +117,24 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
     buckets = {bucket.number: bucket for bucket in read_buckets(folder / PLAN_NAME, numbers)}
     loaded = _ahead(_load_all(context, [(part, buckets[part.bucket]) for part in parts]))
     results: list[Counted] = []
-    windows: list[tuple[_Window, ImageCounts]] = []
+    ids: list[str] = []
+    counts: list[ImageCounts] = []
     for part, item in loaded:
+        bucket = buckets[part.bucket]
         if isinstance(item, _Window):
-            windows.append((item, _count(item, buckets[part.bucket], context)))
-        else:
-            bucket = buckets[part.bucket]
-            if not item.changed:
-                _keep(folder, context, bucket, part, windows)
-            images = sum(len(counts) for _, counts in windows)
-            pixels = sum(int(counts.cells.counts.sum()) for _, counts in windows)
-            stored = _stored_bytes(bucket, part)
-            results.append(replace(item, images=images, pixels=pixels, stored_bytes=stored))
-            windows = []
+            # Only the counts are kept: the label maps are let go with the window.
+            ids += [bucket.ids[image] for image in item.images]
+            counts.append(_count(item, bucket, context))
+            continue
+        if counts and not item.changed:
+            partial = Partial(tuple(ids), ImageCounts.concatenate(counts))
+            _keep(folder, context, bucket, part, partial)
+            pixels = int(partial.counts.cells.counts.sum())
+            item = replace(
+                item, images=len(ids), pixels=pixels, stored_bytes=0 if part.first else bucket.stored_bytes
+            )
+        results.append(item)
+        ids, counts = [], []
     return results
 
 
@@ -142,19 +147,9 @@ def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCo
     return counts
 
 
-def _keep(
-    run: Path,
-    context: CountingContext,
-    bucket: Bucket,
-    part: BucketPart,
-    windows: Sequence[tuple[_Window, ImageCounts]],
-) -> None:
+def _keep(run: Path, context: CountingContext, bucket: Bucket, part: BucketPart, partial: Partial) -> None:
     """A whole bucket goes to the store that all runs share, what is less to the folder of this run."""
-    if not windows:
-        return
-    ids = tuple(bucket.ids[image] for window, _ in windows for image in window.images)
-    partial = Partial(ids, ImageCounts.concatenate([counts for _, counts in windows]))
-    if ids == bucket.ids:
+    if partial.ids == bucket.ids:
         PartialStore(Path(context.partials)).write(bucket.key, partial)
     else:
         name = part_name(bucket.number, part.first)
@@ -164,13 +159,6 @@ def _keep(
 def part_name(bucket: int, first: int) -> str:
     """The name of a part of a bucket in the folder of its run."""
     return f"{bucket:09d}-{first:06d}"
-
-
-def _stored_bytes(bucket: Bucket, part: BucketPart) -> int:
-    if part.first:
-        return 0
-    sides = (bucket.truth, bucket.pred)
-    return sum(info.size for side in sides for objects in side.objects for info in objects.values() if info)
 
 
 # ---- reading

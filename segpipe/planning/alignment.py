@@ -58,6 +58,8 @@ def align(inventory: Inventory, config: EvaluationConfig) -> Alignment:
         raise InputError(problems)
     skip = config.on_missing_pred == "skip"
     kept = np.flatnonzero(positions >= 0)
+    if skip and not len(kept):
+        raise InputError(_nothing_in_common(truth, pred, ids))
     if not skip:
         kept = np.concatenate([kept, np.flatnonzero(positions < 0)])
     return Alignment(
@@ -112,6 +114,18 @@ def _missing(truth: ImageSet, image: str) -> Problem:
         found="no prediction",
         expected=f"one for every image of {truth.store}",
         advice="complete the predictions, or say on_missing_pred: skip (coverage drops) or count_as_void",
+    )
+
+
+def _nothing_in_common(truth: ImageSet, pred: ImageSet, ids: list[str]) -> Problem:
+    other = pred.ids[0] if pred.ids else "none"
+    return Problem(
+        kind="image ids",
+        side="pred",
+        store=pred.store,
+        found=f"no prediction for any image of {truth.store} (first ids: truth {ids[0]!r}, pred {other!r})",
+        expected="at least one id that both sides have",
+        advice="check that both stores belong together and write their ids alike",
     )
 
 

@@ -59,6 +59,14 @@ class Bucket:
     key: str = ""
 
     @cached_property
+    def stored_bytes(self) -> int:
+        """The bytes of all its objects, as they are stored."""
+        sides = (self.truth, self.pred)
+        return sum(
+            info.size for side in sides for objects in side.objects for info in objects.values() if info
+        )
+
+    @cached_property
     def pixels(self) -> int:
         """The pixels of all its images."""
         return sum(height * width for height, width in self.sizes)

@@ -22,7 +22,8 @@ def join_table(table: ImageTable, ids: list[str]) -> dict[str, NDArray[Any]]:
     """
     frame = _read(table)
     if table.id not in frame.columns:
-        message = f"image_table: {table.path} has no column {table.id!r}; it has {', '.join(frame.columns)}"
+        known = ", ".join(map(str, frame.columns))
+        message = f"image_table: {table.path} has no column {table.id!r}; it has {known}"
         raise ConfigError(message)
     keys = [str(value) for value in frame[table.id]]
     row_of = {key: row for row, key in enumerate(keys)}
@@ -39,7 +40,7 @@ def join_table(table: ImageTable, ids: list[str]) -> dict[str, NDArray[Any]]:
     if problems:
         raise InputError(problems)
     rows = [row_of[key] for key in ids]
-    return {name: _plain(frame[name].to_numpy()[rows]) for name in frame.columns if name != table.id}
+    return {str(name): _plain(frame[name].to_numpy()[rows]) for name in frame.columns if name != table.id}
 
 
 def _read(table: ImageTable) -> Any:
@@ -50,7 +51,8 @@ def _read(table: ImageTable) -> Any:
     try:
         if path.suffix == ".parquet":
             return pandas.read_parquet(path)
-        return pandas.read_csv(path, dtype={table.id: str}, encoding="utf-8-sig")
+        # As text, whatever it looks like: 007 is not 7, and NA is a name.
+        return pandas.read_csv(path, converters={table.id: str}, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         message = f"image_table: {path} cannot be read as CSV or Parquet ({error})"
         raise ConfigError(message) from None
@@ -60,4 +62,9 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
     """Numbers and booleans as they are, everything else as text ('' where there is nothing)."""
     if values.dtype.kind in "iufb":
         return values
-    return np.array(["" if value is None or value != value else str(value) for value in values], dtype=object)
+    # pandas is loaded already: it made the values.
+    import pandas
+
+    missing = pandas.isna(values)
+    texts = ["" if none else str(value) for value, none in zip(values, missing, strict=True)]
+    return np.array(texts, dtype=object)

@@ -29,7 +29,10 @@ def task_memory(inventory: Inventory, cut: Cut) -> int:
 def _decoding(images: ImageSet, cut: Cut) -> int:
     """Bytes of the chunks of one side that are decoded at the same time, for the worst array."""
     worst = 0
-    for array in {array.chunks + (array.inner_chunks or ()): array for array in images.arrays}.values():
+    kinds = {
+        (array.chunks, array.inner_chunks, array.shape[-2:], array.dtype): array for array in images.arrays
+    }
+    for array in kinds.values():
         unit = array.inner_chunks or array.chunks
         chunk = prod(unit) * array.dtype.itemsize
         extent = (cut.window_images, *array.shape[-2:])[-len(unit) :]

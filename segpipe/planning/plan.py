@@ -139,20 +139,21 @@ class AbsentObjects:
     def problems(self, plan: Plan) -> list[Problem]:
         """One problem for each array with absent objects that no declaration covers."""
         found = []
+        by_side = {"truth": plan.inventory.truth, "pred": plan.inventory.pred}
+        arrays = {(side, array.path): array for side, images in by_side.items() for array in images.arrays}
         for (side, path), (absent, total) in self.totals.items():
             if not absent or plan.missing_rule(side) != "error":
                 continue
-            images = plan.inventory.truth if side == "truth" else plan.inventory.pred
-            array = next(array for array in images.arrays if array.path == path)
             names = self.arrays[side, path]
+            fill = _fill(plan, side, arrays[side, path])
             found.append(
                 Problem(
                     kind="missing chunk",
                     side=side,
-                    store=images.store,
+                    store=by_side[side].store,
                     array=path,
                     chunk=", ".join(names) + (", ..." if absent > len(names) else ""),
-                    found=f"{absent} of {total} chunks absent, to be read as {_fill(plan, side, array)}",
+                    found=f"{absent} of {total} chunks absent, to be read as {fill}",
                     expected="every chunk written",
                     advice=ABSENT_ADVICE,
                 )

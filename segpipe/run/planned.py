@@ -96,7 +96,8 @@ def survey(plan: Plan, partials: PartialStore, path: Path | None = None) -> Plan
     else:
         write_plan(path, planned)
     summary = _summary(plan, sums)
-    problems = sums.absent.problems(plan) + _too_much(plan, summary)
+    # What is counted already is not read again, however much that would take.
+    problems = sums.absent.problems(plan) + (_too_much(plan, summary) if summary.images_left else [])
     if problems:
         raise InputError(problems)
     return summary
@@ -114,16 +115,14 @@ class _Sums:
     def through(self, buckets: Iterator[Bucket]) -> Iterator[PlannedBucket]:
         for bucket in buckets:
             hit = bucket.key in self._partials
-            sides = (bucket.truth, bucket.pred)
-            infos = [info for side in sides for objects in side.objects for info in objects.values() if info]
-            stored = sum(info.size for info in infos)
+            stored, before = bucket.stored_bytes, self.absent.stored
             self.absent.add(bucket)
             self.images += len(bucket.ids)
             self.pixels += bucket.pixels
             self.stored_bytes += stored
             self.hits += hit
             if not hit:
-                more = (1, len(bucket.ids), bucket.pixels, stored, len(infos))
+                more = (1, len(bucket.ids), bucket.pixels, stored, self.absent.stored - before)
                 self.left = {
                     name: old + new for (name, old), new in zip(self.left.items(), more, strict=True)
                 }

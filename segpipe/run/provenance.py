@@ -86,11 +86,18 @@ def fingerprints(run: Path) -> dict[str, str]:
 def _found(config: EvaluationConfig, reduction: Reduction, scores: Scores) -> list[str]:
     """What the reduction found and the settings allow, in sentences."""
     sentences = []
-    for side, pixels in zip(("truth", "pred"), reduction.fill_pixels, strict=True):
-        if pixels:
+    for side, code, fill, void in zip(
+        SIDES, ("ignored", "void"), reduction.fill_pixels, reduction.void_pixels, strict=True
+    ):
+        if fill:
             sentences.append(
-                f"{pixels:,} pixels of {side} lie in chunks that were never written, "
+                f"{fill:,} pixels of {side} lie in chunks that were never written, "
                 "which are declared to be the fill value."
+            )
+        if void:
+            sentences.append(
+                f"{void:,} pixels of {side} lie in absent chunks and count as {code} "
+                "(missing_chunks: count_as_void)."
             )
     if reduction.skipped:
         skipped = len(reduction.skipped)

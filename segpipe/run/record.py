@@ -8,13 +8,13 @@ import platform
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segpipe.config import EvaluationConfig, load_config
+from segpipe.config import PARTIALS_FOLDER, EvaluationConfig, load_config
 from segpipe.counts.partials import PartialStore, write_atomically
 from segpipe.errors import ConfigError, InfrastructureError
 
@@ -73,7 +73,7 @@ def run_config(run: Path) -> EvaluationConfig:
 
 def partials_of(config: EvaluationConfig) -> PartialStore:
     """The store of partial counts that all runs of a results folder share."""
-    return PartialStore(Path(config.results).absolute() / "partials")
+    return PartialStore(Path(config.results).absolute() / PARTIALS_FOLDER)
 
 
 def read_state(run: Path) -> dict[str, Any]:
@@ -103,7 +103,9 @@ def heartbeat(run: Path) -> Iterator[None]:
 
     def beat() -> None:
         while not stop.wait(HEARTBEAT_S):
-            os.utime(run / RUN_NAME)
+            # A sign of life that cannot be given is no reason to stop the work.
+            with suppress(OSError):
+                os.utime(run / RUN_NAME)
 
     thread = threading.Thread(target=beat, name="segpipe-heartbeat", daemon=True)
     thread.start()

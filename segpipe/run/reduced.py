@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.config import EvaluationConfig, Side
+from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, BucketPart, count_task
 from segpipe.counts.missing import Judged, judge_absent
 from segpipe.counts.partials import DamagedPartialError, Partial, PartialStore, decode
 from segpipe.counts.results import ResultsWriter
 from segpipe.errors import InfrastructureError, InputChangedError, InputError, Problem
+from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.positions import InvalidValue
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import ABSENT_ADVICE
 from segpipe.planning.plan_file import read_plan
 from segpipe.run.images import metadata_kinds, read_images
+from segpipe.statistics.confusion import ImageCounts
 
 RESULTS_NAME = "results.zarr"
 
@@ -37,6 +39,8 @@ class Reduction:
         invalid: images with labels that no rule names.
         absent: images with pixels under absent chunks that nothing declares.
         fill_pixels: pixels under absent chunks that were declared to be the fill value: of truth, of pred.
+        void_pixels: pixels under absent chunks that count as no class (`missing_chunks: count_as_void`):
+            of truth as ignored, of pred as void.
         recounted: buckets whose partial was damaged or gone and was counted again.
         quarantined: images that could not be read when that was done.
     """
@@ -50,12 +54,9 @@ class Reduction:
     invalid: list[Problem] = field(default_factory=list)
     absent: list[Problem] = field(default_factory=list)
     fill_pixels: list[int] = field(default_factory=lambda: [0, 0])
+    void_pixels: list[int] = field(default_factory=lambda: [0, 0])
     recounted: int = 0
     quarantined: list[Problem] = field(default_factory=list)
-
-    def problems(self) -> list[Problem]:
-        """Everything that was found wrong."""
-        return [*self.quarantined, *self.skipped, *self.absent, *self.invalid]
 
 
 _PROBLEM_LISTS = ("skipped", "invalid", "absent", "quarantined")
@@ -108,18 +109,30 @@ def _partials(run: Path, bucket: Bucket, store: PartialStore | None, found: Redu
     """What there is of a bucket: the whole, or the parts that this run could count."""
     whole = None
     if store is not None:
-        whole = store.read(bucket.key) or _recount(run, bucket, store, found)
+        whole = store.read(bucket.key) or _joined(run, bucket, store) or _recount(run, bucket, store, found)
     parts = [whole] if whole else list(_parts(run, bucket))
-    counted = [name for part in parts for name in part.ids]
-    lost = set(bucket.ids) - set(counted)
-    found.quarantined_images += len(lost)
-    found.quarantined_pixels += sum(
-        height * width for name, (height, width) in zip(bucket.ids, bucket.sizes, strict=True) if name in lost
-    )
-    if len(counted) + len(lost) != len(bucket.ids):
-        message = f"bucket {bucket.number}: partial counts of {counted}, planned were {list(bucket.ids)}"
-        raise AssertionError(message)
+    planned = {name: height * width for name, (height, width) in zip(bucket.ids, bucket.sizes, strict=True)}
+    for part in parts:
+        counted = dict(zip(part.ids, part.counts.cells.pixels().tolist(), strict=True))
+        if any(planned.pop(name, None) != pixels for name, pixels in counted.items()):
+            message = (
+                f"bucket {bucket.number}: counted pixels {counted} are not those planned, each image once"
+            )
+            raise AssertionError(message)
+    found.quarantined_images += len(planned)
+    found.quarantined_pixels += sum(planned.values())
     return parts
+
+
+def _joined(run: Path, bucket: Bucket, store: PartialStore) -> Partial | None:
+    """A bucket that was cut in parts because a worker was lost, if all of them could be counted then."""
+    parts = list(_parts(run, bucket))
+    ids = tuple(name for part in parts for name in part.ids)
+    if ids != bucket.ids:
+        return None
+    whole = Partial(ids, ImageCounts.concatenate([part.counts for part in parts]))
+    store.write(bucket.key, whole)
+    return whole
 
 
 def _parts(run: Path, bucket: Bucket) -> Iterator[Partial]:
@@ -153,8 +166,7 @@ def _append(
     judged = judge_absent(
         partial.counts, truth_is_fill=fill_declared["truth"], pred_is_fill=fill_declared["pred"]
     )
-    found.invalid += _invalid_problems(partial, config)
-    problems = _absent_problems(partial, judged, config)
+    problems = _absent_problems(partial, judged, config, fill_declared)
     keep = np.arange(len(partial.ids))
     if config.missing_chunks == "skip":
         found.skipped += problems
@@ -162,6 +174,7 @@ def _append(
         found.skipped_pixels += int(judged.cells.pixels()[judged.affected].sum())
     elif config.missing_chunks == "error":
         found.absent += problems
+    found.invalid += _invalid_problems(partial, judged.cells, keep, config)
     place = {name: start + at for at, name in enumerate(bucket.ids)}
     rows = [place[partial.ids[image]] for image in keep]
     cells = judged.cells.take(keep)
@@ -172,18 +185,21 @@ def _append(
     )
     found.images += len(keep)
     found.pixels += int(cells.counts.sum())
-    for side, declared in enumerate(fill_declared.values()):
-        found.fill_pixels[side] += int(judged.absent_pixels[keep, side].sum()) if declared else 0
+    for column, side in enumerate(SIDES):
+        pixels = found.fill_pixels if fill_declared[side] else found.void_pixels
+        pixels[column] += int(judged.absent_pixels[keep, column].sum())
 
 
-def _absent_problems(partial: Partial, judged: Judged, config: EvaluationConfig) -> list[Problem]:
+def _absent_problems(
+    partial: Partial, judged: Judged, config: EvaluationConfig, fill_declared: dict[Side, bool]
+) -> list[Problem]:
     problems = []
     for image in np.flatnonzero(judged.affected).tolist():
         truth, pred = judged.absent_pixels[image].tolist()
         problems.append(
             Problem(
                 kind="missing chunk",
-                side="truth" if truth and not pred else "pred",
+                side="pred" if pred and not fill_declared["pred"] else "truth",
                 image=partial.ids[image],
                 found=f"chunks absent over {truth} pixels of truth and {pred} of pred",
                 expected="every chunk written",
@@ -193,13 +209,21 @@ def _absent_problems(partial: Partial, judged: Judged, config: EvaluationConfig)
     return problems
 
 
-def _invalid_problems(partial: Partial, config: EvaluationConfig) -> list[Problem]:
+def _invalid_problems(
+    partial: Partial, cells: ConfusionCells, keep: NDArray[np.int64], config: EvaluationConfig
+) -> list[Problem]:
+    """Images with invalid labels, after absent chunks were judged: a lost chunk is no invalid label."""
     problems = []
-    sides: tuple[Side, Side] = ("truth", "pred")
+    invalid = cells.num_classes + 1
+    with_invalid: dict[Side, set[int]] = {
+        "truth": set(cells.image_of_cell[cells.truth_codes == invalid].tolist()),
+        "pred": set(cells.image_of_cell[cells.pred_codes == invalid].tolist()),
+    }
+    kept = set(keep.tolist())
     for image, values in partial.counts.invalid:
-        for side in sides:
+        for side in SIDES:
             named: tuple[InvalidValue, ...] = getattr(values, side)
-            if named:
+            if named and image in with_invalid[side] & kept:
                 problems.append(
                     Problem(
                         kind=f"invalid {side}",
@@ -219,7 +243,7 @@ def _invalid_problems(partial: Partial, config: EvaluationConfig) -> list[Proble
 def _expected(config: EvaluationConfig, side: Side) -> str:
     rules = config.rules(side)
     classes = sorted(value for value, code in rules.codes.items() if code < rules.num_classes)
-    whole = classes == list(range(classes[0], classes[-1] + 1)) if classes else False
+    whole = len(classes) > 1 and len(classes) == classes[-1] - classes[0] + 1
     shown = (
         f"{classes[0]}..{classes[-1]}"
         if whole
@@ -237,8 +261,8 @@ def _advice(config: EvaluationConfig, side: Side, named: tuple[InvalidValue, ...
     ignored = [one.value for one in named if one.value in config.ignore_labels]
     if ignored:
         return (
-            f"{ignored[0]} is an ignore label of truth; ignore_labels do not apply to predictions. If the model "
-            f"means 'no class' by it, say void_labels: [{ignored[0]}]: such pixels count as misses"
+            f"{ignored[0]} is an ignore label of truth; ignore_labels do not apply to predictions. If the "
+            f"model means 'no class' by it, say void_labels: [{ignored[0]}]: such pixels count as misses"
         )
     return "list the label in void_labels, remap it, or say invalid_pred: count_as_miss or ignore"
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from itertools import compress
 from pathlib import Path
 
 from segpipe.config import SIDES, EvaluationConfig, Side
-from segpipe.counts.counting import PLAN_NAME, Counted, CountingContext
+from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, Counted, CountingContext
 from segpipe.counts.partials import PartialStore
 from segpipe.counts.results import ResultsReader, write_scores
 from segpipe.errors import (
@@ -27,6 +27,7 @@ from segpipe.execution.loop import run_tasks
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.metrics.scoring import score_counts
+from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import Plan, make_plan
 from segpipe.planning.plan_file import read_buckets, read_keys
 from segpipe.reports.base import ReportInput, write_reports
@@ -132,7 +133,7 @@ def count(run: Path, progress: Progress = SILENT) -> CountSummary:
         InputChangedError: label maps changed after the inventory; what was counted of the others is kept.
         InfrastructureError: the cluster was lost; what was counted is kept.
     """
-    with _stage(run, "count"), heartbeat(run):
+    with _stage(run, "count"):
         summary, changed = _count(run, progress)
         write_json(run / COUNTED_NAME, asdict(summary))
         if changed:
@@ -142,14 +143,16 @@ def count(run: Path, progress: Progress = SILENT) -> CountSummary:
 
 def _count(run: Path, progress: Progress) -> tuple[CountSummary, list[Problem]]:
     config, planned = run_config(run), _planned(run)
-    keys = read_keys(run / PLAN_NAME)
-    left = list(compress(keys["bucket"].to_pylist(), [not hit for hit in keys["hit"].to_pylist()]))
+    left, since = _left(run)
+    # Parts of an earlier try of this stage: what they hold is counted anew.
+    shutil.rmtree(run / PARTS_NAME, ignore_errors=True)
     total = Work(planned.images, planned.pixels, planned.stored_bytes)
     done = Work(
         planned.images - planned.images_left,
         planned.pixels - planned.pixels_left,
         planned.stored_bytes - planned.stored_bytes_left,
     )
+    done = sum(map(_work, since), done)
     results: list[Counted] = []
 
     def on_done(counted: Counted) -> None:
@@ -179,6 +182,19 @@ def _count(run: Path, progress: Progress) -> tuple[CountSummary, list[Problem]]:
         seconds=time.monotonic() - started,
     )
     return summary, [problem for counted in results for problem in counted.changed]
+
+
+def _left(run: Path) -> tuple[list[int], Iterator[Bucket]]:
+    """The buckets that are still to be counted; and those that were counted after the plan was made."""
+    keys, partials = read_keys(run / PLAN_NAME), _partials(run)
+    rows = zip(keys["bucket"].to_pylist(), keys["key"].to_pylist(), keys["hit"].to_pylist(), strict=True)
+    there = {bucket: key in partials for bucket, key, hit in rows if not hit}
+    since = [bucket for bucket, counted in there.items() if counted]
+    return [bucket for bucket, counted in there.items() if not counted], read_buckets(run / PLAN_NAME, since)
+
+
+def _work(bucket: Bucket) -> Work:
+    return Work(len(bucket.ids), bucket.pixels, bucket.stored_bytes)
 
 
 def _ids(run: Path, bucket: int) -> tuple[str, ...]:
@@ -244,15 +260,16 @@ def publish(run: Path) -> None:
         IncompleteError: more images are quarantined than `max_quarantined` allows. The run is published
             as incomplete; `latest` does not move to it.
     """
-    config = run_config(run)
-    quarantined = _reduced(run).quarantined_images
-    incomplete = quarantined > config.max_quarantined
-    end_state(run, "incomplete" if incomplete else "complete")
-    write_manifest(run)
-    if not incomplete:
-        publish_latest(run)
+    config, quarantined = run_config(run), _reduced(run).quarantined_images
+    complete = quarantined <= config.max_quarantined
+    with _stage(run, "publish"):
+        write_manifest(run)
+        if complete:
+            publish_latest(run)
+    end_state(run, "complete" if complete else "incomplete")
+    if complete:
         return
-    problems = [problem for problem in _problems(run) if problem.kind != "missing image"]
+    problems = _unreadable(run)
     message = (
         f"incomplete: {quarantined} of {_planned(run).images} images could not be counted "
         f"(max_quarantined: {config.max_quarantined}); the report is in {run}\n{problem_list(problems)}"
@@ -261,11 +278,13 @@ def publish(run: Path) -> None:
 
 
 def fail(run: Path, error: BaseException) -> None:
-    """Note in the run's folder how it failed; whatever was counted stays."""
+    """Note in the run's folder how it failed, if that can still be written; whatever was counted stays."""
     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    end_state(run, state, error=str(error) or type(error).__name__)
-    if isinstance(error, InputError):
-        write_json(run / PROBLEMS_NAME, [problem.as_row() for problem in error.problems])
+    # Where the disk is full this fails as well; the error that is told is the first one.
+    with suppress(OSError, InfrastructureError):
+        end_state(run, state, error=str(error) or type(error).__name__)
+        if isinstance(error, InputError):
+            write_json(run / PROBLEMS_NAME, [problem.as_row() for problem in error.problems])
 
 
 def _planned(run: Path) -> PlanSummary:
@@ -278,17 +297,25 @@ def _reduced(run: Path) -> Reduction:
 
 def _problems(run: Path) -> list[Problem]:
     """Everything that was found wrong and that the settings allowed."""
-    rows = read_json(run / PLANNED_NAME)["left_out"] + read_json(run / COUNTED_NAME)["quarantined"]
-    return [Problem(**row) for row in rows] + _reduced(run).problems()
+    left_out = [Problem(**row) for row in read_json(run / PLANNED_NAME)["left_out"]]
+    found = _reduced(run)
+    return [*left_out, *_unreadable(run), *found.skipped, *found.absent, *found.invalid]
+
+
+def _unreadable(run: Path) -> list[Problem]:
+    """Why images could not be counted."""
+    rows = read_json(run / COUNTED_NAME)["quarantined"]
+    return [Problem(**row) for row in rows] + _reduced(run).quarantined
 
 
 @contextmanager
 def _stage(run: Path, name: str) -> Iterator[None]:
-    """Note in run.json that a stage runs, and how long it took."""
+    """Note in run.json that a stage runs, that it still does, and how long it took."""
     started = time.monotonic()
-    write_state(run, {"state": name})
     try:
-        yield
+        write_state(run, {"state": name})
+        with heartbeat(run):
+            yield
     except OSError as error:
         message = f"{name}: {error}"
         raise InfrastructureError(message) from error
