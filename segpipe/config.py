@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from segpipe.classes import ClassList, LabelRules
+from segpipe.classes import MAX_CLASSES, ClassList, LabelRules
 from segpipe.errors import ConfigError
 from segpipe.resources import config_text
 
@@ -29,7 +30,36 @@ SIDES: tuple[Side, Side] = ("truth", "pred")
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
 """What a suite and a model may be called: they become folders of the results."""
 
+PARTIALS_FOLDER = "partials"
+"""The folder of partial counts, beside those of the suites."""
+
 MAX_CONFIG_BYTES = 16 << 20
+MAX_SHOWN = 200
+"""Longer values are not repeated in a message."""
+
+EXPECTED = {
+    "model_type": "input should be keys and values",
+    "dict_type": "input should be keys and values",
+    "tuple_type": "input should be a list",
+    "string_pattern_mismatch": "input should begin with a letter or digit and hold only these and . _ + -",
+}
+"""Our words where those of pydantic are about Python."""
+
+
+def _no_truth_value(value: Any) -> Any:
+    """YAML reads `no` and `off` as a truth value, which Python would take for the number 0."""
+    if isinstance(value, bool):
+        message = (
+            "input should be a number or a name, not a truth value (YAML reads yes, no, on, off as such)"
+        )
+        raise ValueError(message)
+    return value
+
+
+Label = Annotated[int, BeforeValidator(_no_truth_value)]
+"""A raw label value."""
+ClassRef = Annotated[int | str, BeforeValidator(_no_truth_value)]
+"""A class, by id or by name."""
 
 
 class Frozen(BaseModel):
@@ -47,7 +77,7 @@ class SideConfig(Frozen):
 
     store: str = Field(min_length=1)
     array: str = ""
-    remap: dict[int, int | str] | None = None
+    remap: dict[Label, ClassRef] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -77,11 +107,24 @@ class SideConfig(Frozen):
         return f"{self.store}::{self.array}" if self.array else self.store
 
 
+Shade = Annotated[int, Field(ge=0, le=255)]
+
+
 class ClassesConfig(Frozen):
     """The names of the classes in the order of their ids, and their colours where they are known."""
 
-    names: tuple[str, ...] = Field(min_length=1)
-    colors: tuple[tuple[int, int, int] | None, ...] = ()
+    names: tuple[str, ...]
+    colors: tuple[tuple[Shade, Shade, Shade] | None, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ClassesConfig:
+        with _config_mistakes():
+            self.class_list()
+        strange = [name for name in self.names if not name.strip() or re.search("[\ud800-\udfff]", name)]
+        if strange:
+            message = f"{ascii(strange[0])} is no name for a class"
+            raise ValueError(message)
+        return self
 
     def class_list(self) -> ClassList:
         """The plain class list."""
@@ -111,7 +154,10 @@ def _classes(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return {"names": ClassList.numbered(value).names if 0 < value <= 65_533 else ()}
+        if not 1 <= value <= MAX_CLASSES:
+            message = f"input should be 1 to {MAX_CLASSES} classes"
+            raise ValueError(message)
+        return {"names": ClassList.numbered(value).names}
     if isinstance(value, str):
         return _named("classes", value)
     return {"names": value} if isinstance(value, (list, tuple)) else value
@@ -125,9 +171,19 @@ def _cluster(value: Any) -> Any:
 
 def _named(folder: str, name: str) -> Any:
     """The content of a YAML file, named by a path or by the name of a shipped configuration."""
-    if name.endswith((".yaml", ".yml")):
-        return read_yaml(Path(name))
-    return parse_yaml(config_text(f"{folder}/{name}"))
+    with _config_mistakes():
+        if name.endswith((".yaml", ".yml")):
+            return read_yaml(Path(name))
+        return parse_yaml(config_text(f"{folder}/{name}"))
+
+
+@contextmanager
+def _config_mistakes() -> Iterator[None]:
+    """Turn our own error into one that pydantic lists with the others, under the key that it is checking."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 class EvaluationConfig(Frozen):
@@ -135,7 +191,7 @@ class EvaluationConfig(Frozen):
 
     suite: str = Field(default="default", pattern=FOLDER_NAME)
     model: str = Field(pattern=FOLDER_NAME)
-    results: str = "results"
+    results: str = Field(default="results", min_length=1)
 
     truth: SideConfig
     pred: SideConfig
@@ -143,10 +199,10 @@ class EvaluationConfig(Frozen):
     image_table: ImageTable | None = None
 
     classes: Annotated[ClassesConfig, BeforeValidator(_classes)]
-    ignore_labels: tuple[int, ...] = ()
-    void_labels: tuple[int, ...] = ()
-    remap: dict[int, int | str] | None = None
-    exclude_classes: tuple[int | str, ...] = ()
+    ignore_labels: tuple[Label, ...] = ()
+    void_labels: tuple[Label, ...] = ()
+    remap: dict[Label, ClassRef] | None = None
+    exclude_classes: tuple[ClassRef, ...] = ()
 
     on_missing_pred: Literal["error", "skip", "count_as_void"] = "error"
     on_extra_pred: Literal["error", "ignore"] = "error"
@@ -171,11 +227,30 @@ class EvaluationConfig(Frozen):
             return {**value, "model": folder_name(str(store))}
         return value
 
+    @field_validator("suite")
+    @classmethod
+    def _not_partials(cls, value: str) -> str:
+        if value.lower() == PARTIALS_FOLDER:
+            message = (
+                f"the folder {PARTIALS_FOLDER!r} of the results holds partial counts; choose another name"
+            )
+            raise ValueError(message)
+        return value
+
+    @field_validator("results")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        if "://" in value or "\0" in value:
+            message = "results are written to a folder of this machine; name one"
+            raise ValueError(message)
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> EvaluationConfig:
-        for side in SIDES:
-            self.rules(side)
-        self.excluded()
+        with _config_mistakes():
+            for side in SIDES:
+                self.rules(side)
+            self.excluded()
         return self
 
     def absolute(self) -> EvaluationConfig:
@@ -192,8 +267,8 @@ class EvaluationConfig(Frozen):
         """The classes by id."""
         return self.classes.class_list()
 
-    def class_id(self, name: int | str) -> int:
-        """The id of a class given by id or by name."""
+    def class_id(self, name: int | str, key: str) -> int:
+        """The id of a class given by id or by name (of `key`, which a mistake names)."""
         names = self.classes.names
         if isinstance(name, int) and 0 <= name < len(names):
             return name
@@ -201,18 +276,18 @@ class EvaluationConfig(Frozen):
             return names.index(name)
         near = get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        message = f"no class {name!r} among the {len(names)} classes{hint}"
+        message = f"{key}: no class {name!r} among the {len(names)} classes{hint}"
         raise ConfigError(message)
 
     def excluded(self) -> tuple[int, ...]:
         """The ids of `exclude_classes`, sorted."""
-        return tuple(sorted({self.class_id(name) for name in self.exclude_classes}))
+        return tuple(sorted({self.class_id(name, "exclude_classes") for name in self.exclude_classes}))
 
     def rules(self, side: Side) -> LabelRules:
         """What the raw values of one side mean; a side's own `remap` goes before the common one."""
         settings = self.truth if side == "truth" else self.pred
         remap = self.remap if settings.remap is None else settings.remap
-        codes = None if remap is None else {raw: self.class_id(name) for raw, name in remap.items()}
+        codes = None if remap is None else {raw: self.class_id(name, "remap") for raw, name in remap.items()}
         no_class = self.ignore_labels if side == "truth" else self.void_labels
         return LabelRules.of(len(self.classes.names), remap=codes, no_class=no_class)
 
@@ -247,14 +322,28 @@ def read_yaml(path: Path) -> Any:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         message = f"{path}: cannot be read ({reason}); name an existing YAML file"
         raise ConfigError(message) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # PyYAML lets the errors of Python through for impossible dates and for numbers of 5000 digits.
         message = f"{path}: is no YAML: {error}"
         raise ConfigError(message) from None
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The safe loader, the compiled one where PyYAML has it; of a key that is there twice none is dropped."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
+        if twice is not None:
+            message = f"the key {twice!r} is given twice"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
 def parse_yaml(text: str) -> Any:
-    """The content of a YAML text, by the safe loader, the compiled one where PyYAML has it."""
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    """The content of a YAML text, by the safe loader."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> EvaluationConfig:
@@ -289,9 +378,6 @@ def make_config(
         lines = [_mistake(dict(item)) for item in error.errors(include_url=False)]
         message = f"{source}: " + ("\n" + " " * 4 if len(lines) > 1 else "") + "\n    ".join(lines)
         raise ConfigError(message) from None
-    except ConfigError as error:
-        message = f"{source}: {error}"
-        raise ConfigError(message) from None
 
 
 def _override(values: dict[str, Any], text: str) -> None:
@@ -308,8 +394,8 @@ def _override(values: dict[str, Any], text: str) -> None:
         values[parent] = dict(inner) if isinstance(inner, Mapping) else {}
         values = values[parent]
     try:
-        values[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        values[last] = parse_yaml(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
         message = f"--set {key}: {value!r} is no YAML value"
         raise ConfigError(message) from None
 
@@ -324,10 +410,13 @@ def _mistake(item: dict[str, Any]) -> str:
         near = get_close_matches(str(item["loc"][-1]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
         return f"{key}: no such key{hint}"
-    text = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    text = EXPECTED.get(item["type"], item["msg"]).removeprefix("Value error, ").removeprefix(f"{key}: ")
     found = item.get("input")
-    shown = f" (found {found!r})" if isinstance(found, (str, int, float, bool, type(None))) else ""
-    return f"{key}: {text[:1].lower()}{text[1:]}{shown}"
+    simple = isinstance(found, (str, int, float, bool, type(None))) and len(str(found)) <= MAX_SHOWN
+    # An address may hold a password: then the message must not.
+    shown = f" (found {found!r})" if simple and "@" not in str(found) else ""
+    where = "" if not item["loc"] and item["type"] == "value_error" else f"{key}: "
+    return f"{where}{text[:1].lower()}{text[1:]}{shown}"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
