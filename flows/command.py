@@ -53,8 +53,11 @@ def run_flow(config: EvaluationConfig) -> Path:
     if "PREFECT_LOGGING_LEVEL" not in os.environ:
         _quiet()
     with shown_progress(sys.stderr) as progress:
-        watcher.set(progress)
-        state = evaluate_flow(config, return_state=True)
+        before = watcher.set(progress)
+        try:
+            state = evaluate_flow(config, return_state=True)
+        finally:
+            watcher.reset(before)
     return Path(str(state.result()))
 
 
