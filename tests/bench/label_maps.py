@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
 
 
+@lru_cache(maxsize=2)
 def smooth_pair(
     seed: int, num_classes: int, shape: tuple[int, int] = (1024, 2048)
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Truth of blobs, some of it ignored; pred is truth, bent a little and wrong in places. int64 (y, x)."""
+    """Truth of blobs, some of it ignored; pred is truth, bent a little and wrong in places. int64 (y, x).
+
+    Both are drawn once and kept: do not write into them.
+    """
     rng = np.random.default_rng(seed)
     active = min(num_classes, 14 if num_classes <= 30 else 18)
     truth = _blobs(rng, shape, num_classes, active, {256: 1.0, 64: 0.55, 16: 0.18})

@@ -1,0 +1,42 @@
+"""`python -m tests.bench [kernel] [engine] [plan] [memory] [small]`: measure, and write docs/benchmarks.md.
+
+Without a name all parts are measured, which takes some minutes; leave the machine alone meanwhile.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+TITLES = {
+    "kernel": "The kernel",
+    "engine": "The counting stage and the whole command",
+    "memory": "Memory",
+    "plan": "Large datasets",
+    "small": "Small datasets and start-up",
+}
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+
+
+def main(names: list[str]) -> None:
+    """Measure some parts, or all of them."""
+    unknown = sorted(set(names) - set(TITLES))
+    if unknown:
+        sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(TITLES)}")
+    # Dask's workers load this module again: they are to load nothing of what is measured with.
+    from tests.bench import document
+    from tests.bench.scale import FULL
+
+    for name in names or TITLES:
+        started, load = time.monotonic(), os.getloadavg()[0]
+        body = importlib.import_module(f"tests.bench.{name}").section(FULL)
+        text = document.measured(body, started, load)
+        document.write(DOCUMENT, {TITLES[name]: text}, list(TITLES.values()))
+        print(f"## {TITLES[name]}\n\n{text}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

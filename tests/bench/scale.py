@@ -1,0 +1,52 @@
+"""How much is measured: all of it, or so little that a test can see that every part works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of what is measured.
+
+    Attributes:
+        size: height and width of a label map.
+        images: of the stores of the counting stage.
+        bucket_images: of these, per bucket.
+        repeats: turns that are counted.
+        sklearn_images: images that scikit-learn is given, being slow.
+        kernel_cases: cases of the kernel's table.
+        memory_images: of the stores whose memory is measured.
+        tiny_images: images of 16 x 16 that cost nothing but their number: few, and many.
+        planned_images: in the store that is only planned; its chunks hold 20 images.
+        unchanged_images: in the store that is evaluated again; its chunks hold 50 images.
+        grouped_images: arrays of the grouped store that is planned.
+    """
+
+    size: tuple[int, int] = (1024, 2048)
+    images: int = 160
+    bucket_images: int = 8
+    repeats: int = 7
+    sklearn_images: int = 4
+    kernel_cases: int | None = None
+    memory_images: int = 64
+    tiny_images: tuple[int, int] = (200, 2_000)
+    planned_images: int = 1_000_000
+    unchanged_images: int = 100_000
+    grouped_images: int = 10_000
+
+
+FULL = Scale()
+SMALL = Scale(
+    size=(32, 32),
+    images=2,
+    bucket_images=1,
+    repeats=1,
+    sklearn_images=1,
+    kernel_cases=1,
+    memory_images=2,
+    tiny_images=(2, 4),
+    planned_images=40,
+    unchanged_images=100,
+    grouped_images=2,
+)
