@@ -122,7 +122,7 @@ class ClassesConfig(Frozen):
             self.class_list()
         strange = [name for name in self.names if not name.strip() or re.search("[\ud800-\udfff]", name)]
         if strange:
-            message = f"{ascii(strange[0])} is no name for a class"
+            message = f"{strange[0]!a} is no name for a class"
             raise ValueError(message)
         return self
 
