@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -91,9 +91,8 @@ def _matrices(store: Path, settings: dict[str, Any], num_classes: int) -> Iterat
 
 
 def _images(group: zarr.Group, grouped: bool) -> Iterator[tuple[str, Any, Any]]:
-    truth, pred = group["truth"], group["pred"]
-    names = sorted(truth.array_keys()) if grouped else range(truth.shape[0])
-    for name in names:
+    truth, pred = cast(Any, group["truth"]), cast(Any, group["pred"])
+    for name in sorted(truth.array_keys()) if grouped else range(truth.shape[0]):
         yield str(name), np.asarray(truth[name]), np.asarray(pred[name])
 
 

@@ -1,0 +1,1 @@
+"""Laws of counts on disk and of the rules for absent chunks."""

@@ -1,0 +1,1 @@
+"""Laws of planning: buckets, keys, read amplification, the plan on disk."""

@@ -1,0 +1,124 @@
+"""A key names all that decides the counts of a bucket, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segpipe.classes import LabelRules
+from segpipe.planning import keys
+from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.keys import bucket_key
+from segpipe.planning.plan_file import BUCKETS_PER_GROUP, PlannedBucket, read_buckets, read_plan, write_plan
+from segpipe.sources.storage import ObjectInfo
+from tests.planning.images import array
+
+TRUTH, PRED = LabelRules.of(3, no_class=[255]), LabelRules.of(3)
+META = array("labels", (8, 4, 4), (2, 4, 4))
+SEEN = ObjectInfo(30, "tag", 5)
+
+
+def side(**changes: Any) -> BucketSide:
+    """Two images in one chunk."""
+    given = {"arrays": (META,), "objects": ({"c/0/0/0": SEEN},), "array": (0, 0), "index": (0, 1)}
+    return BucketSide(**{**given, **changes})
+
+
+BUCKET = Bucket(0, ("a", "b"), ((4, 4), (4, 4)), side(), side())
+
+DECIDES: dict[str, dict[str, Any]] = {
+    "ids": {"ids": ("a", "c")},
+    "order of ids": {"ids": ("b", "a")},
+    "size of an object": {"objects": ({"c/0/0/0": replace(SEEN, size=31)},)},
+    "tag of an object": {"objects": ({"c/0/0/0": replace(SEEN, tag="other")},)},
+    "content of an object": {"objects": ({"c/0/0/0": replace(SEEN, content="ab")},)},
+    "absent object": {"objects": ({"c/0/0/0": None},)},
+    "another object": {"objects": ({"c/1/0/0": SEEN},)},
+    "one more object": {"objects": ({"c/0/0/0": SEEN, "c/1/0/0": SEEN},)},
+    "place in the array": {"index": (0, 2)},
+    "fill value": {"arrays": (array("labels", (8, 4, 4), (2, 4, 4), fill_value=1),)},
+    "dtype": {"arrays": (array("labels", (8, 4, 4), (2, 4, 4), data_type="int8"),)},
+    "chunks": {"arrays": (array("labels", (8, 4, 4), (2, 4, 2)),)},
+    "shards": {"arrays": (array("labels", (8, 4, 4), (2, 4, 4), (4, 4, 4)),)},
+    "codecs": {"arrays": (array("labels", (8, 4, 4), (2, 4, 4), codecs=[{"name": "bytes"}]),)},
+    "valid extent": {"arrays": (array("labels", (8, 4, 3), (2, 4, 4)),)},
+}
+
+SAME: dict[str, dict[str, Any]] = {
+    "images appended": {"arrays": (array("labels", (80, 4, 4), (2, 4, 4)),)},
+    "another path": {"arrays": (array("other/labels", (8, 4, 4), (2, 4, 4)),)},
+    "attributes": {"arrays": (array("labels", (8, 4, 4), (2, 4, 4), attributes={"by": "me"}),)},
+    "names of dimensions": {
+        "arrays": (array("labels", (8, 4, 4), (2, 4, 4), dimension_names=["i", "y", "x"]),)
+    },
+    "time of the last change": {"objects": ({"c/0/0/0": replace(SEEN, modified_ns=6)},)},
+}
+
+
+def changed(which: str, changes: dict[str, Any]) -> Bucket:
+    """The bucket with a change on one side."""
+    if "ids" in changes:
+        return replace(BUCKET, **changes)
+    part = side(**changes)
+    return replace(BUCKET, truth=part) if which == "truth" else replace(BUCKET, pred=part)
+
+
+@pytest.mark.parametrize("which", ["truth", "pred"])
+@pytest.mark.parametrize("change", DECIDES)
+def test_what_decides_counts_is_in_the_key(change: str, which: str) -> None:
+    """Another key for each change, on either side."""
+    assert bucket_key(changed(which, DECIDES[change]), TRUTH, PRED) != bucket_key(BUCKET, TRUTH, PRED)
+
+
+@pytest.mark.parametrize("which", ["truth", "pred"])
+@pytest.mark.parametrize("change", SAME)
+def test_what_decides_no_count_is_not(change: str, which: str) -> None:
+    """Appending, moving and describing recount nothing."""
+    assert bucket_key(changed(which, SAME[change]), TRUTH, PRED) == bucket_key(BUCKET, TRUTH, PRED)
+
+
+def test_place_of_a_bucket_is_not_in_the_key() -> None:
+    """New buckets before it leave it as it is."""
+    assert bucket_key(replace(BUCKET, number=7), TRUTH, PRED) == bucket_key(BUCKET, TRUTH, PRED)
+
+
+def test_sides_are_told_apart() -> None:
+    """Truth for pred, in the stores or in the rules, is another key."""
+    other = side(index=(1, 0))
+    one, two = replace(BUCKET, truth=other), replace(BUCKET, pred=other)
+    assert bucket_key(one, TRUTH, PRED) != bucket_key(two, TRUTH, PRED)
+    assert bucket_key(BUCKET, TRUTH, PRED) != bucket_key(BUCKET, PRED, TRUTH)
+
+
+def test_rules_and_versions_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values, codes, the number of classes, and what counts them."""
+    found = {bucket_key(BUCKET, TRUTH, PRED), bucket_key(BUCKET, LabelRules.of(4, no_class=[255]), PRED)}
+    found.add(bucket_key(BUCKET, LabelRules.of(3, no_class=[254]), PRED))
+    found.add(bucket_key(BUCKET, TRUTH, LabelRules.of(3, remap={0: 0, 1: 1, 2: 1})))
+    for name in ("SCHEMA_VERSION", "COUNTING_VERSION"):
+        with monkeypatch.context() as patch:
+            patch.setattr(keys, name, "another")
+            found.add(bucket_key(BUCKET, TRUTH, PRED))
+    assert len(found) == 6
+
+
+def test_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    """In order, or some buckets by number, over several groups of rows; absent objects stay absent."""
+    lost = side(objects=({"c/0/0/0": None},))
+    none = BucketSide((), (), (-1, -1), (-1, -1))
+    kinds = [BUCKET, replace(BUCKET, truth=lost), replace(BUCKET, pred=none)]
+    planned = [
+        PlannedBucket(replace(kinds[number % 3], number=number, key=f"{number:040x}"), number % 2 == 0)
+        for number in range(2 * BUCKETS_PER_GROUP + 5)
+    ]
+    path = tmp_path / "plan.parquet"
+    write_plan(path, iter(planned))
+
+    assert list(read_plan(path)) == planned
+    numbers = [3, BUCKETS_PER_GROUP, 2 * BUCKETS_PER_GROUP + 4]
+    assert list(read_buckets(path, numbers)) == [planned[number].bucket for number in numbers]
+    for one in read_buckets(path, numbers):
+        assert bucket_key(one, TRUTH, PRED) == bucket_key(planned[one.number].bucket, TRUTH, PRED)
