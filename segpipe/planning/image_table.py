@@ -51,8 +51,12 @@ def _read(table: ImageTable) -> Any:
     try:
         if path.suffix == ".parquet":
             return pandas.read_parquet(path)
-        # As text, whatever it looks like: 007 is not 7, and NA is a name.
-        return pandas.read_csv(path, converters={table.id: str}, encoding="utf-8-sig")
+        frame = pandas.read_csv(path, encoding="utf-8-sig")
+        if table.id in frame.columns:
+            # As text, whatever it looks like: 007 is not 7, and NA is a name.
+            options: dict[str, Any] = {"usecols": [table.id], "dtype": str, "na_filter": False}
+            frame[table.id] = pandas.read_csv(path, encoding="utf-8-sig", **options)[table.id]
+        return frame
     except (OSError, ValueError) as error:
         message = f"image_table: {path} cannot be read as CSV or Parquet ({error})"
         raise ConfigError(message) from None
