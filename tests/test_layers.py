@@ -47,6 +47,9 @@ HOMES: dict[str, tuple[str, ...]] = {
 
 LATE: dict[str, str] = {
     "segpipe.cli": "`segpipe --help` and mistakes in an option are answered before anything heavy is loaded",
+    "segpipe.accumulator": "Numba is loaded by the first update, not by the import",
+    "segpipe.arrays": "Dask and xarray are loaded only where such arrays come in, Numba by the first count",
+    "segpipe.run.opened": "xarray and pandas take half a second, and the command's tables need neither",
     "segpipe.terminal": "types of stages, for annotations only",
     "segpipe.kernels": "Numba is loaded by the first count, not by the import",
     "segpipe.planning.image_table": "pandas is loaded only where a table is joined",

@@ -8,17 +8,14 @@ from difflib import get_close_matches
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from segpipe.counts.results import ResultsReader
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
-from segpipe.metrics.base import METRICS
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, Scores, html_table
 from segpipe.metrics.scoring import score_groups
@@ -28,6 +25,10 @@ from segpipe.run.latest import LATEST_NAME
 from segpipe.run.manifest import MANIFEST_NAME, check_manifest
 from segpipe.run.record import RUN_NAME, read_state
 from segpipe.run.reduced import RESULTS_NAME
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 TableName = Literal["per_class", "per_image", "scores", "confusion"]
 
@@ -75,8 +76,9 @@ class Run:
 
     @cached_property
     def _dataset(self) -> xr.Dataset:
-        # Without chunks: arrays are read when they are looked at, and dask is not needed for that.
-        return xr.open_dataset(self.path / RESULTS_NAME, engine="zarr", chunks=None)
+        from segpipe.run.frames import open_results
+
+        return open_results(self.path / RESULTS_NAME)
 
     @property
     def scores(self) -> xr.Dataset:
@@ -130,18 +132,19 @@ class Run:
         Raises:
             ConfigError: an unknown metric or column, or more groups than fit in memory.
         """
+        from segpipe.run.frames import grouped, score_dataset
+
         rules = rules or self.results.rules
         if by is None:
             (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, rules)
-            return _dataset(one, _chosen(one, metrics))
+            return score_dataset(one, _chosen(one, metrics))
         values, groups = self._groups(by)
         scored = self._scores(groups, len(values), rules)
         if not scored:
             message = f"by: the run has no images, so {by!r} has no values"
             raise ConfigError(message)
         names = _chosen(scored[0], metrics)
-        index = pd.Index(values, name=self.results.names[by])
-        return xr.concat([_dataset(one, names) for one in scored], index, combine_attrs="drop_conflicts")
+        return grouped([score_dataset(one, names) for one in scored], values, self.results.names[by])
 
     def _groups(self, by: str) -> tuple[list[Any], NDArray[np.int64]]:
         """The values of a column, sorted, and the number of the value of each image."""
@@ -176,11 +179,13 @@ class Run:
         Raises:
             ConfigError: there is no such table.
         """
+        from segpipe.run.frames import frame, matrix_frame
+
         makers: dict[str, Callable[[], pd.DataFrame]] = {
-            "per_class": lambda: _frame(self.per_class),
-            "per_image": lambda: _frame(self.per_image),
+            "per_class": lambda: frame(self.per_class),
+            "per_image": lambda: frame(self.per_image),
             "scores": lambda: self.computed.to_pandas("scores"),
-            "confusion": lambda: _matrix_frame(self.confusion),
+            "confusion": lambda: matrix_frame(self.confusion),
         }
         if table not in makers:
             message = f"no table {table!r}; known: {', '.join(makers)}{_hint(table, makers)}"
@@ -219,39 +224,6 @@ def _chosen(scores: Scores, metrics: Sequence[str] | None) -> list[str]:
         raise ConfigError(message)
     names = [[name, f"mean_{name}"] if name in scores.per_class else [name] for name in metrics]
     return list(dict.fromkeys(name for pair in names for name in pair))
-
-
-def _dataset(scores: Scores, names: Sequence[str]) -> xr.Dataset:
-    classes = np.array(scores.classes.names, object)
-    variables: dict[str, Any] = {"images": ((), scores.images), "pixels": ((), scores.counts["pixels"])}
-    for name in names:
-        if name in scores.per_class:
-            one = METRICS[name]
-            attributes = {"long_name": one.title, "formula": one.formula, "best": one.best}
-            variables[name] = (("class_name",), scores.per_class[name], attributes)
-            continue
-        mean = scores.aggregates[name]
-        attributes = {"long_name": mean.title, "formula": mean.formula, "best": mean.best, "rule": mean.rule}
-        variables[name] = ((), mean.value, {**attributes, "averaging": mean.averaging})
-        variables[f"{name}_uses"] = (("class_name",), np.isin(classes, list(mean.classes_used)))
-    attributes = {"rules": json.dumps(scores.rules.document())}
-    return xr.Dataset(variables, coords={"class_name": classes}, attrs=attributes)
-
-
-def _frame(dataset: xr.Dataset) -> pd.DataFrame:
-    (dim,) = dataset.dims
-    columns = {str(name): _plain(dataset[name]) for name in (*dataset.coords, *dataset.data_vars)}
-    return pd.DataFrame(columns).set_index(str(dim))
-
-
-def _matrix_frame(matrix: xr.DataArray) -> pd.DataFrame:
-    rows, columns = (pd.Index(_plain(matrix[side]), name=side) for side in ("truth", "pred"))
-    return pd.DataFrame(matrix.values, index=rows, columns=columns)
-
-
-def _plain(values: xr.DataArray) -> NDArray[Any]:
-    """Texts as Python objects, which every version of pandas takes."""
-    return values.values if values.dtype.kind in "iufb" else values.values.astype(object)
 
 
 def _hint(name: str, known: Any) -> str:

@@ -7,9 +7,7 @@ import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import dask
 import psutil
-from dask.utils import parse_bytes
 from pydantic import Field, field_validator
 
 from segpipe.errors import ConfigError, InfrastructureError
@@ -30,6 +28,8 @@ class Local(ClusterOptions):
     def _bytes(cls, value: str | int | None) -> int | None:
         if value is None:
             return None
+        from dask.utils import parse_bytes
+
         try:
             return int(parse_bytes(value))
         except ValueError:
@@ -52,6 +52,7 @@ class Local(ClusterOptions):
     def open(self) -> Iterator[Pool]:
         """Start scheduler and workers on loopback."""
         # Loading distributed takes half a second; only those who start a cluster pay for it.
+        import dask
         import distributed
 
         from segpipe.execution.clusters.dask_pool import DASK_SETTINGS, client_pool, not_started
@@ -61,7 +62,9 @@ class Local(ClusterOptions):
             "A script that calls segpipe must do so under `if __name__ == '__main__':`; "
             "`cluster: threads` needs no processes"
         )
-        with dask.config.set(DASK_SETTINGS):
+        # Ctrl-C reaches every process of the terminal; it is for the driver to end its workers.
+        preload = [*dask.config.get("distributed.worker.preload"), "segpipe.execution.clusters.no_interrupts"]
+        with dask.config.set({**DASK_SETTINGS, "distributed.worker.preload": preload}):
             try:
                 cluster = distributed.LocalCluster(
                     n_workers=self.slots(),
