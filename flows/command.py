@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from flows.embedded import provide_api
-from segpipe.cli import AS_JSON, OVERRIDES, chosen_config, guarded, show_run
+from segpipe.cli import AS_JSON, OVERRIDES, chosen_config, guarded, show_incomplete, show_run
 from segpipe.config import EvaluationConfig
 
 PROGRAM = "python -m flows.evaluate"
@@ -33,7 +33,7 @@ def evaluate(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """
     chosen = chosen_config(config, {}, overrides)
     provide_api()
-    show_run(run_flow(chosen), as_json=as_json)
+    show_run(show_incomplete(lambda: run_flow(chosen), as_json=as_json), as_json=as_json)
 
 
 def run_flow(config: EvaluationConfig) -> Path:

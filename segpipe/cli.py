@@ -319,8 +319,20 @@ def evaluate(config: str | None, overrides: tuple[str, ...], as_json: bool, **op
 
     chosen = chosen_config(config, options, overrides)
     with shown_progress(sys.stderr) as progress:
-        path = run_stages(chosen, progress=progress)
+        path = show_incomplete(lambda: run_stages(chosen, progress=progress), as_json=as_json)
     show_run(path, as_json=as_json)
+
+
+def show_incomplete(evaluate: Callable[[], Path], *, as_json: bool) -> Path:
+    """Evaluate; if the run is published as incomplete, show its results before the error that says so."""
+    from segpipe.errors import IncompleteError
+
+    try:
+        return evaluate()
+    except IncompleteError as error:
+        if not as_json:
+            show_run(Path(error.run), as_json=False)
+        raise
 
 
 @commands.command()

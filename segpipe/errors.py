@@ -111,16 +111,19 @@ class ShapeError(ArrayError):
 
 
 class IncompleteError(SegpipeError):
-    """Part of the dataset could not be evaluated, and the settings do not allow that."""
+    """Part of the dataset could not be evaluated, and the settings do not allow that.
+
+    `problems` lists what could not be read; `run` is the folder of the run, published as incomplete.
+    """
 
     exit_code = EXIT_INCOMPLETE
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        self.problems = list(problems)
+    def __init__(self, message: str, problems: Sequence[Problem] = (), run: str = "") -> None:
+        self.problems, self.run = list(problems), run
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[type[IncompleteError], tuple[str, list[Problem]]]:
-        return type(self), (str(self), self.problems)
+    def __reduce__(self) -> tuple[type[IncompleteError], tuple[str, list[Problem], str]]:
+        return type(self), (str(self), self.problems, self.run)
 
 
 class InfrastructureError(SegpipeError):

@@ -274,7 +274,7 @@ def publish(run: Path) -> None:
         f"incomplete: {quarantined} of {_planned(run).images} images could not be counted "
         f"(max_quarantined: {config.max_quarantined}); the report is in {run}\n{problem_list(problems)}"
     )
-    raise IncompleteError(message, problems)
+    raise IncompleteError(message, problems, str(run))
 
 
 def fail(run: Path, error: BaseException) -> None:

@@ -192,9 +192,11 @@ def test_json_of_a_run_says_what_every_mean_stands_on(segpipe: Segpipe, config: 
 
 
 def test_damaged_chunks_are_incomplete(segpipe: Segpipe, config: Path, damaged: str) -> None:
-    """Exit code 3, the place, and where the report of the rest is."""
+    """Exit code 3, the place, where the report of the rest is, and its tables."""
     done = segpipe("evaluate", config, "--pred", damaged)
     assert done.code == 3
+    assert "6 counted of 12 planned" in done.out
+    assert "Mean IoU" in done.out
     assert "6 of 12 images could not be counted" in done.err
     assert "damaged.zarr" in done.err
     assert "the report is in" in done.err
