@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +19,13 @@ from segpipe.run.evaluate import evaluate
 from segpipe.run.latest import publish_latest
 from segpipe.run.record import create_run, read_json, read_state
 from tests.run.datasets import figures, pair_config, write_pair
+
+SCRIPT = """
+import sys
+from segpipe.config import load_config
+from segpipe.run.evaluate import evaluate
+print(evaluate(load_config(sys.argv[1])))
+"""
 
 
 def latest_run(runs: Path) -> str:
@@ -63,10 +72,12 @@ def test_lock_of_a_killed_process_is_taken_away(tmp_path: Path, monkeypatch: pyt
 
 
 def test_two_runs_at_once_on_one_folder(pair: Path) -> None:
-    """Both end, with the same bytes, whoever wrote which partial."""
-    config = pair_config(pair)
-    with ThreadPoolExecutor(2) as pool:
-        one, two = pool.map(evaluate, [config, config])
+    """Two processes: both end, with the same bytes, whoever wrote which partial."""
+    (pair / "config.yaml").write_text(pair_config(pair).to_yaml())
+    command = [sys.executable, "-c", SCRIPT, str(pair / "config.yaml")]
+    here = Path(__file__).parents[2]
+    started = [subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE) for _ in range(2)]
+    one, two = (Path(process.communicate()[0].decode().strip()) for process in started)
 
     assert one != two
     assert figures(one) == figures(two)
