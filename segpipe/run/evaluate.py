@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 from segpipe.config import EvaluationConfig
-from segpipe.errors import IncompleteError
+from segpipe.errors import ConfigError, IncompleteError
 from segpipe.run import stages
 from segpipe.run.progress import SILENT, Progress
 
@@ -19,6 +20,7 @@ def evaluate(config: EvaluationConfig, *, progress: Progress = SILENT) -> Path:
     Raises:
         SegpipeError: in words; what was counted is kept, and the same call goes on from there.
     """
+    _refuse_while_starting()
     progress.stage("plan")
     run = stages.start(config)
     try:
@@ -35,3 +37,10 @@ def evaluate(config: EvaluationConfig, *, progress: Progress = SILENT) -> Path:
         stages.fail(run, error)
         raise
     return run
+
+
+def _refuse_while_starting() -> None:
+    """A worker process that is just starting loads the user's script again: that must not evaluate in turn."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        message = "segpipe was called while a worker starts: call it under `if __name__ == '__main__':`"
+        raise ConfigError(message)

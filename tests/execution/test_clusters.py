@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -120,3 +121,19 @@ def test_cluster_by_address_gives_the_same_bytes(
     here = pair_config(pair, results=f"{pair}/here")
 
     assert figures(evaluate(there)) == figures(evaluate(here))
+
+
+def test_script_without_main_guard_is_told(pair: Path) -> None:
+    """Worker processes load the script again: they make no runs, and the message says what to change."""
+    config = pair_config(pair, cluster={"kind": "local", "workers": 1})
+    (pair / "config.yaml").write_text(config.to_yaml())
+    script = pair / "script.py"
+    script.write_text(f"import segpipe\nsegpipe.evaluate({str(pair / 'config.yaml')!r})\n")
+    here = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script)], env={**os.environ, **here}, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "must do so under `if __name__ == '__main__':`" in done.stderr
+    assert len(list((pair / "results" / "suite" / "model" / "runs").glob("0*"))) == 1

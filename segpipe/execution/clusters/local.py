@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
 from pydantic import Field, field_validator
 
-from segpipe.errors import ConfigError, InfrastructureError
+from segpipe.errors import InfrastructureError
 from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, Pool, cores
 
 START_S = 90
@@ -57,7 +56,6 @@ class Local(ClusterOptions):
 
         from segpipe.execution.clusters.dask_pool import DASK_SETTINGS, client_pool, not_started
 
-        _refuse_in_spawned_process()
         advice = (
             "A script that calls segpipe must do so under `if __name__ == '__main__':`; "
             "`cluster: threads` needs no processes"
@@ -81,10 +79,3 @@ class Local(ClusterOptions):
                 with distributed.Client(cluster, timeout=START_S, set_as_default=False) as client:
                     with client_pool(client, self.slots()) as pool:
                         yield pool
-
-
-def _refuse_in_spawned_process() -> None:
-    """A worker that is just starting imports the user's script again; it must not start a cluster in turn."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        message = "segpipe was called by a process that starts: call it under `if __name__ == '__main__':`"
-        raise ConfigError(message)
