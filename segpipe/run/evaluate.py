@@ -40,7 +40,7 @@ def evaluate(config: EvaluationConfig, *, progress: Progress = SILENT) -> Path:
 
 
 def _refuse_while_starting() -> None:
-    """A worker process that is just starting loads the user's script again: that must not evaluate in turn."""
+    """A worker process that starts loads the script of the user again, which must not evaluate in turn."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         message = "segpipe was called while a worker starts: call it under `if __name__ == '__main__':`"
         raise ConfigError(message)
