@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -42,7 +43,8 @@ def create_run(config: EvaluationConfig) -> Path:
             f"results: the folder {runs} cannot be written ({error.strerror}); "
             "choose another with `results:` or make it writable"
         )
-        raise ConfigError(message) from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (InfrastructureError if full else ConfigError)(message) from None
     now = _now()
     write_state(
         folder,

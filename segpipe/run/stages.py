@@ -317,7 +317,9 @@ def _stage(run: Path, name: str) -> Iterator[None]:
         with heartbeat(run):
             yield
     except OSError as error:
-        message = f"{name}: {error}"
+        message = (
+            f"{name}: {error} ({run}); what was counted is kept: mend this and run the same command again"
+        )
         raise InfrastructureError(message) from error
     timings = read_state(run).get("timings", {})
     write_state(run, {"timings": timings | {name: round(time.monotonic() - started, 3)}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -306,6 +307,30 @@ def test_invalid_labels_of_skipped_images_are_no_error(tmp_path: Path) -> None:
 
     run = evaluate(pair_config(tmp_path, missing_chunks="skip"))
     assert "4 counted of 8 planned, 4 skipped" in (run / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("bad", "other"), [("truth", "pred"), ("pred", "truth")])
+def test_each_side_has_its_own_rule_for_invalid_labels(tmp_path: Path, bad: str, other: str) -> None:
+    """Invalid labels of one side are an error until the rule of that side, not of the other, allows them."""
+    labels = dict(zip(("truth", "pred"), label_maps(4), strict=True))
+    labels[bad][2, 20, 3] = 77
+    for name, maps in labels.items():
+        write_stacked(tmp_path / f"{name}.zarr", maps)
+    with pytest.raises(InputError, match=f"invalid {bad}: found label 77 in 1 pixels"):
+        evaluate(pair_config(tmp_path, **{f"invalid_{other}": "ignore"}))
+    evaluate(pair_config(tmp_path, **{f"invalid_{bad}": "ignore"}))
+
+
+def test_disk_that_is_full_from_the_start(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 4, as for a disk that fills up on the way: the config is not what is wrong."""
+
+    def full(self: Path, *given: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = pair_config(pair)
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(InfrastructureError, match=r"cannot be written \(No space left on device\)"):
+        evaluate(config)
 
 
 def test_labels_that_lie_far_apart_are_named(tmp_path: Path) -> None:
