@@ -6,7 +6,6 @@ Without a name all parts are measured, which takes some minutes; leave the machi
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -29,11 +28,12 @@ def main(names: list[str]) -> None:
     # Dask's workers load this module again: they are to load nothing of what is measured with.
     from tests.bench import document
     from tests.bench.scale import FULL
+    from tests.bench.timing import free_cores
 
     for name in names or TITLES:
-        started, load = time.monotonic(), os.getloadavg()[0]
+        free, started = free_cores(), time.monotonic()
         body = importlib.import_module(f"tests.bench.{name}").section(FULL)
-        text = document.measured(body, started, load)
+        text = document.measured(body, started, free)
         document.write(DOCUMENT, {TITLES[name]: text}, list(TITLES.values()))
         print(f"## {TITLES[name]}\n\n{text}\n", flush=True)
 

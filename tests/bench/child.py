@@ -27,9 +27,10 @@ def main() -> None:
 def planned(config: Path) -> dict[str, Any]:
     """The plan stage, which writes the plan."""
     run = stages.start(load_config(config))
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     summary = stages.plan(run)
-    return {"seconds": time.perf_counter() - start, "summary": asdict(summary)}
+    seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
+    return {"seconds": seconds, "cpu_s": cpu_s, "summary": asdict(summary)}
 
 
 def evaluated(config: Path) -> dict[str, Any]:

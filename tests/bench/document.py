@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 import segpipe
+from segpipe.execution.clusters.base import cores
 
 HEAD = """# Benchmarks
 
@@ -19,6 +20,9 @@ Written by `make bench` (`python -m tests.bench`), never edited by hand and neve
 carries over to another machine are the ratios, each of ways that took turns in one run; absolute figures do
 not. The targets stand beside the figures whether they are met or not.
 """
+
+BUSY = 0.85
+"""A share of free cores below which times mean little."""
 
 PACKAGES = ("numpy", "numba", "zarr", "numcodecs", "dask", "distributed", "xarray", "scikit-learn", "prefect")
 
@@ -41,8 +45,6 @@ def mib(count: float) -> str:
 
 def machine() -> str:
     """CPU, cores, memory and versions."""
-    process = psutil.Process()
-    cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
     memory = psutil.virtual_memory().total / 2**30
     software = [
         platform.system(),
@@ -50,14 +52,17 @@ def machine() -> str:
         f"segpipe {segpipe.__version__}",
         *(f"{name} {version(name)}" for name in PACKAGES),
     ]
-    return f"{_cpu_name()}, {cores} cores, {memory:.0f} GiB; {', '.join(software)}"
+    return f"{_cpu_name()}, {cores()} cores, {memory:.0f} GiB; {', '.join(software)}"
 
 
-def measured(body: str, started: float, load: float) -> str:
-    """A section's text below a line that says when and where, and how busy the machine was before."""
+def measured(body: str, started: float, free: float) -> str:
+    """A section's text below a line that says when and where, and how much of the machine was free before."""
     minutes = (time.monotonic() - started) / 60
-    when = f"Measured {time.strftime('%Y-%m-%d')} in {minutes:.1f} minutes, load average before {load:.1f}"
-    return f"{when}, on {machine()}.\n\n{body}"
+    when = f"Measured {time.strftime('%Y-%m-%d')} in {minutes:.1f} minutes"
+    busy = (
+        "" if free > BUSY * cores() else " **Others worked on this machine: judge nothing by these figures.**"
+    )
+    return f"{when}, with {free:.1f} of {cores()} cores free before, on {machine()}.{busy}\n\n{body}"
 
 
 def write(path: Path, sections: Mapping[str, str], order: Sequence[str]) -> None:

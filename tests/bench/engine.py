@@ -29,7 +29,7 @@ from tests.bench import commands, loops
 from tests.bench.document import met, table
 from tests.bench.scale import Scale
 from tests.bench.stores import NUM_CLASSES, Form, dataset, write_config, write_stacked
-from tests.bench.timing import Timing, take_turns
+from tests.bench.timing import Timing, computing, take_turns
 
 METHOD = """{images} pairs of smooth label maps of {height} x {width}, {classes} classes, zstd with
 checksum, in memory already; every way gives the same matrix (asserted). Wall and CPU time per pair, ways in
@@ -44,6 +44,7 @@ KERNEL = "2 threads, zarr-python + segpipe's kernel"
 DIRECT = "2 threads, files + numcodecs + segpipe's kernel"
 DASK = "Dask, 2 workers: xarray + dask.array + np.bincount"
 SKLEARN = "1 thread, zarr-python + scikit-learn"
+ONE_CORE, TWO_CORES = "computing alone, 1 thread", "computing alone, 2 threads"
 ONE_THREAD, TWO_THREADS = "segpipe, threads: 1", "segpipe, threads: 2"
 ONE_WORKER, TWO_WORKERS = "segpipe, Dask, 1 worker", "segpipe, Dask, 2 workers"
 
@@ -107,10 +108,11 @@ def measure(folder: Path, form: Form, scale: Scale) -> dict[str, Timing]:
             (TWO_WORKERS, opened.enter_context(client_pool(two, 2))),
         ):
             ways[name] = _count_stage(config, pool)
+        computed = {ONE_CORE: partial(computing, 1), TWO_CORES: partial(computing, 2)}
         few = partial(_one_after_the_other, folder, scale.sklearn_images)
-        timings = take_turns(ways, scale.repeats)
+        timings = take_turns({**ways, **computed}, scale.repeats)
         sklearn = take_turns({SKLEARN: few}, 1)
-    _same({name: timing.result for name, timing in timings.items()})
+    _same({name: timings[name].result for name in ways})
     _same({"few": _few(folder, scale.sklearn_images), SKLEARN: sklearn[SKLEARN].result})
     return {name: _per_image(timing, scale.images) for name, timing in timings.items()} | {
         SKLEARN: _per_image(sklearn[SKLEARN], scale.sklearn_images)
@@ -123,6 +125,7 @@ def ways_table(timings: Mapping[str, Timing]) -> str:
     rows = [
         [name, f"{1e3 * each.seconds:.2f}", f"{1e3 * each.cpu_s:.2f}", f"{each.seconds / ours.seconds:.2f}"]
         for name, each in timings.items()
+        if name not in (ONE_CORE, TWO_CORES)
     ]
     return table(["way", "wall ms per pair", "CPU ms per pair", f"x {TWO_WORKERS}"], rows)
 
@@ -139,6 +142,8 @@ def targets_table(timings: Mapping[str, Timing]) -> str:
                 f"{target.times:.2f} x as fast",
             )
             rows.append([what, f"{found:.2f} x as fast", f"at least {wanted}", met(times >= target.times)])
+    free = timings[ONE_CORE].seconds / timings[TWO_CORES].seconds
+    rows.append(["2 threads that only compute against 1, meanwhile", f"{free:.2f} x as fast", "", ""])
     return table(["what", "measured", "target", "met"], rows)
 
 

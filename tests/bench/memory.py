@@ -12,7 +12,16 @@ from segpipe.planning.memory import PROCESS_BYTES
 from tests.bench.commands import SEGPIPE, Finished, watch
 from tests.bench.document import met, mib, table
 from tests.bench.scale import Scale
-from tests.bench.stores import Form, Size, dataset, write_config, write_copied, write_grouped, write_stacked
+from tests.bench.stores import (
+    Form,
+    Size,
+    dataset,
+    shuffle_pred,
+    write_config,
+    write_copied,
+    write_grouped,
+    write_stacked,
+)
 
 METHOD = """Peak resident memory of the processes of `segpipe evaluate` with one Dask worker, and with one
 thread in the command's own process; the system keeps the peak of each process. *Projected* is what the plan
@@ -48,26 +57,36 @@ def _projections(scale: Scale) -> str:
 
 
 def _cases(scale: Scale) -> Iterator[Case]:
-    for form, more in (
-        (Form(), 2),
-        (Form(chunk=16), 1),
-        (Form(chunk=64), 1),
-        (Form(shard=16), 1),
-        (Form(chunk=4, shard=32), 1),
-        (Form(chunk=4, dtype="int64"), 1),
+    """At least three windows each, so that one is counted while the next is read."""
+    for form, images in (
+        (Form(), scale.memory_images),
+        (Form(chunk=16), scale.memory_images),
+        (Form(chunk=64), 3 * scale.memory_images),
+        (Form(shard=16), scale.memory_images),
+        (Form(shard=64), scale.memory_images),
+        (Form(chunk=4, shard=32), scale.memory_images),
+        (Form(chunk=4, dtype="int64"), scale.memory_images),
     ):
         yield Case(
             form.words(),
-            lambda folder, form=form: write_stacked(folder, scale.memory_images, scale.size, form),
+            lambda folder, form=form, images=images: write_stacked(folder, images, scale.size, form),
             {},
-            (ONE_WORKER, ONE_THREAD)[:more],
+            (ONE_WORKER, ONE_THREAD) if form == Form() else (ONE_WORKER,),
         )
+    yield Case(
+        "uint8, 1 image per chunk, pred in another order", lambda folder: _write_shuffled(folder, scale), {}
+    )
     sizes = _different_sizes(scale)
     yield Case(
         f"grouped, uint8, from {sizes[0]} to {sizes[-1]} px",
-        lambda folder: write_grouped(folder, sizes),
+        lambda folder: write_grouped(folder, sizes, scale.size),
         {"layout": "grouped"},
     )
+
+
+def _write_shuffled(folder: Path, scale: Scale) -> None:
+    write_stacked(folder, scale.memory_images, scale.size)
+    shuffle_pred(folder)
 
 
 def _different_sizes(scale: Scale) -> list[Size]:

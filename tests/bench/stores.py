@@ -88,24 +88,35 @@ def write_copied(folder: Path, images: int, form: Form, side_px: int) -> None:
             (chunks / str(number) / "0" / "0").write_bytes(data)
 
 
-def write_grouped(folder: Path, sizes: Sequence[Size]) -> None:
-    """truth.zarr and pred.zarr with one array for each image in the group `labels`."""
+def write_grouped(folder: Path, sizes: Sequence[Size], drawn: Size) -> None:
+    """truth.zarr and pred.zarr with one array for each image in the group `labels`.
+
+    The maps are drawn at one size, and cut or repeated to the others.
+    """
     for number, size in enumerate(sizes):
-        for side, labels in zip(SIDES, label_maps(number, size), strict=True):
+        for side, labels in zip(SIDES, label_maps(number, drawn), strict=True):
             group = zarr.open_group(folder / f"{side}.zarr")
             array = group.create_array(
                 f"labels/{image_id(number)}", shape=size, chunks=size, dtype="uint8", **WRITTEN
             )
-            array[...] = labels
+            array[...] = np.tile(
+                labels, [-(-whole // part) for whole, part in zip(size, drawn, strict=True)]
+            )[: size[0], : size[1]]
 
 
 def write_grouped_copied(folder: Path, images: int, size: Size) -> None:
     """As `write_grouped`, every array a copy of the first."""
-    write_grouped(folder, [size])
+    write_grouped(folder, [size], size)
     for side in SIDES:
         group = folder / f"{side}.zarr" / "labels"
         for number in range(1, images):
             shutil.copytree(group / image_id(0), group / image_id(number))
+
+
+def shuffle_pred(folder: Path) -> None:
+    """Give the predictions other ids, so that they lie in another order than the truth."""
+    ids = zarr.open_array(folder / "pred.zarr", path="image")
+    ids[:] = np.random.default_rng(1).permutation(ids[:])
 
 
 def write_config(folder: Path, **settings: Any) -> Path:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import psutil
+
+from segpipe.execution.clusters.base import cores
 
 Clock = Callable[[], float]
 
@@ -44,6 +49,25 @@ def take_turns(
         name: Timing(*(float(median) for median in np.median(measured[1:], axis=0)), results[name])
         for name, measured in times.items()
     }
+
+
+def computing(threads: int) -> None:
+    """Hash 256 MiB, shared among some threads: what nothing but the number of free cores can hold up."""
+    data = bytes(1 << 20)
+
+    def hashed(number: int) -> None:
+        for _ in range(256 // threads):
+            blake2b(data).digest()
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(hashed, range(threads)))
+
+
+def free_cores() -> float:
+    """How much faster all cores together compute than one does now; less than there are, if others work."""
+    ways = {str(threads): partial(computing, threads) for threads in (1, cores())}
+    timings = take_turns(ways, 3)
+    return timings["1"].seconds / timings[str(cores())].seconds
 
 
 def cpu_time() -> float:
