@@ -8,7 +8,7 @@ from segpipe.planning.buckets import Cut, image_bytes
 from segpipe.planning.inventory import Inventory
 from segpipe.sources.layouts import ImageSet
 
-PROCESS_BYTES = 260 << 20
+PROCESS_BYTES = 272 << 20
 """A worker with NumPy, Numba, zarr-python and distributed loaded, before it reads (measured, rounded up)."""
 
 READ_AT_ONCE = 10
@@ -18,12 +18,13 @@ READ_AT_ONCE = 10
 def task_memory(inventory: Inventory, cut: Cut) -> int:
     """Bytes that one task may hold beside the process itself.
 
-    Two windows of both sides (one is counted while the next is read), and the chunks that are being decoded
-    into a window with their stored bytes, which for label maps are at most as large.
+    Three windows of both sides (one is counted, the next is read, and what is read may be put in order), and
+    the chunks that are being decoded into a window with their stored bytes, which for label maps are at most
+    as large.
     """
     window = cut.window_images * image_bytes(inventory)
     decoding = max(_decoding(inventory.truth, cut), _decoding(inventory.pred, cut))
-    return 2 * window + 2 * decoding
+    return 3 * window + 2 * decoding
 
 
 def _decoding(images: ImageSet, cut: Cut) -> int:
