@@ -60,7 +60,9 @@ def measured(body: str, started: float, free: float) -> str:
     minutes = (time.monotonic() - started) / 60
     when = f"Measured {time.strftime('%Y-%m-%d')} in {minutes:.1f} minutes"
     busy = (
-        "" if free > BUSY * cores() else " **Others worked on this machine: judge nothing by these figures.**"
+        ""
+        if free > BUSY * cores()
+        else " **Others worked on this machine: no target is decided by these times.**"
     )
     return f"{when}, with {free:.1f} of {cores()} cores free before, on {machine()}.{busy}\n\n{body}"
 
