@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
@@ -37,25 +38,25 @@ class ClusterOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @abstractmethod
     def slots(self) -> int:
         """Tasks that would run at a time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def memory_per_slot(self) -> int:
         """Bytes that one task may use, the process itself included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def words(self) -> str:
         """The cluster in a few words for the plan."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self) -> AbstractContextManager[Pool]:
         """Start it; it is closed on every way out.
 
         Raises:
             InfrastructureError: it does not start.
         """
-        raise NotImplementedError
 
 
 CLUSTERS: Registry[type[ClusterOptions]] = Registry(
