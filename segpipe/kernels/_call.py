@@ -22,6 +22,9 @@ FIRST_SLOTS = 1 << 16
 FIRST_ROOM = 512
 """Cells of output for an image to begin with; an image seldom has more."""
 
+MOST_ROOM_AHEAD = 1 << 20
+"""Cells of output (12 MiB) for images that are not counted yet."""
+
 
 def count_images(
     truth: NDArray[Any], pred: NDArray[Any], truth_lookup: Lookup, pred_lookup: Lookup
@@ -47,7 +50,7 @@ def count_images(
         done, room, too_small = _runs.count_images(
             done, grid, truth_side, pred_side, memory, int(hashed), output.addresses()
         )
-        output.grow(room)
+        output.grow(room, done)
         slots <<= 2 * too_small
     return output.result(num_codes)
 
@@ -59,7 +62,7 @@ def _side(
         *way,
         width=table.width,
         swapped=int(not labels.dtype.isnative),
-        method=_runs.BYTES if in_bytes else _runs.SEARCH if len(table.keys) else _runs.TABLE,
+        method=_runs.BYTES if in_bytes else _runs.HASH_TABLE if len(table.keys) else _runs.TABLE,
         low=_signed(table.low),
         span=len(table.codes),
         **table.addresses,
@@ -77,7 +80,7 @@ class _GrowingCells:
     """The output of the compiled pass: cells in any order, of as many images as are done."""
 
     def __init__(self, images: int) -> None:
-        room = min(FIRST_ROOM * images, 1 << 20)
+        room = min(FIRST_ROOM * images, MOST_ROOM_AHEAD)
         self._offsets = np.zeros(images + 1, np.int64)
         self._cells = np.empty(room, np.uint32)
         self._counts = np.empty(room, np.int64)
@@ -90,10 +93,13 @@ class _GrowingCells:
             room=len(self._cells),
         )
 
-    def grow(self, room: int) -> None:
-        """Make room for at least so many cells, and for as many again."""
+    def grow(self, room: int, done: int) -> None:
+        """Make room for at least so many cells: as many as if the images to come were like the next one."""
         if room > len(self._cells):
-            cells, counts = np.empty(2 * room, np.uint32), np.empty(2 * room, np.int64)
+            of_next = room - int(self._offsets[done])
+            to_come = of_next * (len(self._offsets) - 2 - done)
+            room += max(room, min(to_come, MOST_ROOM_AHEAD))
+            cells, counts = np.empty(room, np.uint32), np.empty(room, np.int64)
             cells[: len(self._cells)], counts[: len(self._counts)] = self._cells, self._counts
             self._cells, self._counts = cells, counts
 
@@ -102,5 +108,8 @@ class _GrowingCells:
         written = self._offsets[-1]
         cells, counts = self._cells[:written], self._counts[:written]
         image = np.repeat(np.arange(len(self._offsets) - 1, dtype=np.uint64), np.diff(self._offsets))
-        order = np.argsort(image << np.uint64(32) | cells)
+        keys = image << np.uint64(32) | cells
+        if np.all(keys[1:] > keys[:-1]):
+            return ConfusionCells(num_codes - 2, self._offsets, cells.copy(), counts.copy())
+        order = np.argsort(keys)
         return ConfusionCells(num_codes - 2, self._offsets, cells[order], counts[order])

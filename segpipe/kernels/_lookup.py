@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
+from segpipe.kernels._codes import fits
+from segpipe.kernels._runs import spread
 from segpipe.kernels._scratch import address
 
 WIDEST_TABLE = 1 << 16
-"""Entries; label values that lie further apart are searched for instead."""
+"""Entries; label values that lie further apart are hashed instead."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,14 @@ class Lookup:
 
     With a table, value v has code `codes[(v - low) mod 2^bits]`, and is invalid from `len(codes)` on: the
     arithmetic is modular, so that negative labels and a uint32 4294967295 lie just below 0. Bytes always
-    have the whole table of 256. Without a table (`keys` is not empty), v has the code at its place in the
-    sorted `keys`.
+    have the whole table of 256. Where `keys` is not empty, the table is a hash table, and v has the code
+    beside its key: it is sought from its own slot on, up to an empty slot, whose code is `invalid`.
 
     Attributes:
         width: bytes of a raw value.
         low: the value of the first entry of a table.
-        keys: int64 (key,); the values' bit patterns in ascending order as signed numbers, padded to 2^n - 1
-            keys by repeating the last. Empty with a table.
-        codes: uint16 (entry,) or (key,).
+        keys: int64 (slot,), 2^n of them; the values' bit patterns as signed numbers. Empty with a table.
+        codes: uint16 (entry,) or (slot,).
         invalid: the code of any other value.
     """
 
@@ -61,19 +62,14 @@ def lookup(rules: LabelRules, dtype: np.dtype[Any]) -> Lookup:
     (4294967295, array([2, 0, 1], dtype=uint16))
     """
     size = 1 << (8 * dtype.itemsize)
-    patterns = {value % size: code for value, code in rules.codes.items() if _fits(value, dtype)}
+    patterns = {value % size: code for value, code in rules.codes.items() if fits(value, dtype)}
     low, span = (0, 256) if dtype.itemsize == 1 else _window(sorted(patterns), size)
     if span > WIDEST_TABLE:
-        return _sorted_keys(patterns, rules, dtype.itemsize)
+        return _hash_table(patterns, rules, dtype.itemsize)
     codes = np.full(span, rules.invalid, np.uint16)
     for pattern, code in patterns.items():
         codes[(pattern - low) % size] = code
     return Lookup(dtype.itemsize, low, np.empty(0, np.int64), codes, rules.invalid)
-
-
-def _fits(value: int, dtype: np.dtype[Any]) -> bool:
-    limits = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
-    return bool(limits.min <= value <= limits.max)
 
 
 def _window(patterns: list[int], size: int) -> tuple[int, int]:
@@ -89,25 +85,14 @@ def _window(patterns: list[int], size: int) -> tuple[int, int]:
     return start % size, size - gap + 1
 
 
-def _sorted_keys(patterns: dict[int, int], rules: LabelRules, width: int) -> Lookup:
-    keys = np.array(list(patterns), np.uint64).view(np.int64)
-    codes = np.array(list(patterns.values()), np.uint16)
-    order = np.argsort(keys)
-    order = np.pad(order, (0, (1 << len(order).bit_length()) - 1 - len(order)), "edge")
-    return Lookup(width, 0, keys[order], codes[order], rules.invalid)
-
-
-def codes_of(labels: NDArray[Any], rules: LabelRules) -> NDArray[np.uint16]:
-    """The code of every label, in NumPy: for what need not be fast. Any integer dtype, any shape.
-
-    >>> codes_of(np.array([0, 1, 255, 7]), LabelRules.of(2, no_class=[255]))
-    array([0, 1, 2, 3], dtype=uint16)
-    """
-    native = labels.astype(labels.dtype.newbyteorder("="), copy=False)
-    known = sorted(value for value in rules.codes if _fits(value, labels.dtype))
-    if not known:
-        return np.full(labels.shape, rules.invalid, np.uint16)
-    keys = np.array(known, np.uint8 if labels.dtype.kind == "b" else native.dtype)
-    codes = np.array([rules.codes[value] for value in known], np.uint16)
-    place = np.minimum(np.searchsorted(keys, native), len(keys) - 1)
-    return np.where(keys[place] == native, codes[place], np.uint16(rules.invalid))
+def _hash_table(patterns: dict[int, int], rules: LabelRules, width: int) -> Lookup:
+    """Three slots of four at least are empty, so that a label is seldom sought further than its own slot."""
+    slots = 4 << len(patterns).bit_length()
+    values = np.array(list(patterns), np.uint64).view(np.int64)
+    keys, codes = np.zeros(slots, np.int64), np.full(slots, rules.invalid, np.uint16)
+    for value, own, code in zip(values, spread(values), patterns.values(), strict=True):
+        slot = own % slots
+        while codes[slot] != rules.invalid:
+            slot = (slot + 1) % slots
+        keys[slot], codes[slot] = value, code
+    return Lookup(width, 0, keys, codes, rules.invalid)

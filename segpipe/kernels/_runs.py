@@ -55,11 +55,20 @@ PAIRS = 256 * PITCH
 MOST_PAIRS_PX = (1 << 32) - 1 - STRIP
 """Pixels; when more than these are in the counters of pairs, which have 32 bits, they are emptied."""
 
+LARGE_PX = 2 * PAIRS
+"""An image of so many pixels may have noise counted without a list of its pairs: all are looked at then."""
+
+UNLISTED = 1 << 20
+"""Added to the number of pairs of bytes that are listed: there are others as well."""
+
 PROBE_PX = 4 * 64 + 1
 """Pixels at the beginning of a strip by which noise is known before the rest is marked in vain."""
 
-BYTES, TABLE, SEARCH = 0, 1, 2
-"""How values are looked up: as they are (both sides are bytes), in a table, in sorted keys."""
+BYTES, TABLE, HASH_TABLE = 0, 1, 2
+"""How values are looked up: as they are (both sides are bytes), at their own place, in a hash table."""
+
+HASH_FACTOR = -0x61C8864680B583EB
+"""2^64 over the golden ratio, as a signed number: Fibonacci hashing (Knuth, TAOCP 3, 6.4)."""
 
 CELLS, HASHED = 0, 1
 """Where a cell is tallied: at its own number, or in a hash table (matrices too large for the scratch)."""
@@ -76,8 +85,8 @@ class Side(NamedTuple):
         address, image_step, step: first pixel; bytes from image to image and from column to column.
         width: bytes of a pixel, 1, 2, 4 or 8.
         swapped: 1 if the bytes of a pixel are in the other order than the machine's.
-        method: BYTES, TABLE or SEARCH.
-        low, span: first value and length of the table; the number of keys (2^n - 1) in a search.
+        method: BYTES, TABLE or HASH_TABLE.
+        low, span: first value and length of the table; the number of slots (2^n) of a hash table.
         keys, codes: addresses, int64 and uint16.
         alike: address, uint16 (span,); for BYTES, the first value that has the same code.
         invalid: the code of a value that is not found.
@@ -228,6 +237,21 @@ def _differ_64(typing_context: Any, dtype: Any, address: Any) -> Any:
 
 
 @_instruction
+def _fetch(typing_context: Any, address: Any) -> Any:
+    """Have the cache line at `address` brought near; any address will do, for nothing is read."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(builder, arguments[0], ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, *[ir.IntType(32)] * 3])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+        reading, near, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
+        builder.call(prefetch, [pointer, reading, near, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@_instruction
 def _lowest_bit(typing_context: Any, word: Any) -> Any:
     """The position of the lowest 1 bit; 64 if there is none."""
 
@@ -289,15 +313,19 @@ def _mark_rest(dtype: Any, address: int, pixels: int) -> int:
 
 
 @part
-def _list_ends(ends: int, pixels: int, positions: int) -> None:
+def _list_ends(kinds: Any, truth_at: int, pred_at: int, pixels: int, scratch: Scratch) -> None:
     """Write the positions of the 1 bits, in order.
 
     How many bits a word has cannot be foreseen, and a wrong guess of the processor costs more than six
     writes. So six are always written; what is too much is overwritten by the next word.
+
+    The memory is idle in this step. So the pixels that follow the strip are fetched meanwhile.
     """
-    at = positions
+    at = scratch.positions
     for word in range(((pixels - 1) >> 6) + 1):
-        bits = _load(I64, ends + 8 * word)
+        _fetch_64(kinds[0], truth_at + (pixels + 64 * word) * _bytes_of(kinds[0]))
+        _fetch_64(kinds[1], pred_at + (pixels + 64 * word) * _bytes_of(kinds[1]))
+        bits = _load(I64, scratch.ends + 8 * word)
         count = _count_bits(bits)
         for ahead in range(6):
             _store(U32, at + 4 * ahead, 64 * word + _lowest_bit(bits))
@@ -312,7 +340,22 @@ def _list_ends(ends: int, pixels: int, positions: int) -> None:
         at += 4 * count
 
 
+@inlined
+def _fetch_64(dtype: Any, address: int) -> None:
+    """Fetch 64 pixels: as many cache lines as a pixel has bytes."""
+    for line in range(_bytes_of(dtype)):
+        _fetch(address + 64 * line)
+
+
 # Step 3: name. ------------------------------------------------------------------------------------------
+
+
+def spread(value: Any) -> Any:
+    """An int64 of which the low bits depend on all bits of the value; also for arrays, in NumPy."""
+    return (value ^ (value >> 32)) * HASH_FACTOR >> 40
+
+
+_spread = inlined(spread)
 
 
 @inlined
@@ -323,13 +366,12 @@ def _code(side: Side, value: int) -> int:
         place &= (1 << (8 * side.width)) - 1 if side.width < 8 else -1
         # One comparison says it: as a signed number, whatever lies behind 2^63 is negative.
         return _load(U16, side.codes + 2 * place) if 0 <= place < side.span else side.invalid
-    place = 0
-    step = (side.span + 1) >> 1
-    while step:
-        place += step if _load(I64, side.keys + 8 * (place + step - 1)) < value else 0
-        step >>= 1
-    place = min(place, side.span - 1)
-    return _load(U16, side.codes + 2 * place) if _load(I64, side.keys + 8 * place) == value else side.invalid
+    slot = _spread(value) & (side.span - 1)
+    code = _load(U16, side.codes + 2 * slot)
+    while code != side.invalid and _load(I64, side.keys + 8 * slot) != value:
+        slot = (slot + 1) & (side.span - 1)
+        code = _load(U16, side.codes + 2 * slot)
+    return code
 
 
 @part
@@ -387,11 +429,11 @@ def _tally_byte_runs(truth: int, pred: int, positions: int, runs: int, scratch: 
 
 
 @part
-def _tally_byte_noise(truth: int, pred: int, pixels: int, scratch: Scratch, touched: int) -> int:
-    """As `_tally_byte_runs`, where every pixel is a run."""
+def _tally_byte_noise(truth: int, pred: int, pixels: int, scratch: Scratch) -> None:
+    """As `_tally_byte_runs`, where every pixel is a run, and nothing is listed."""
     for pixel in range(pixels):
-        touched = _add_pair(truth + pixel, pred + pixel, 1, scratch, touched)
-    return touched
+        counter = scratch.pairs + 4 * (_load(U8, truth + pixel) * PITCH + _load(U8, pred + pixel))
+        _store(U32, counter, _load(U32, counter) + 1)
 
 
 @part
@@ -452,21 +494,24 @@ def _count_strip(
     pred_at: int,
     pixels: int,
     scratch: Scratch,
+    large: int,
     hashed: int,
     touched: int,
 ) -> int:
-    """Count 1 to STRIP pixels; returns how many slots are touched now."""
+    """Count 1 to STRIP pixels; returns how many slots, or pairs of bytes, are touched now (see UNLISTED)."""
     truth_at = _packed(kinds[0], truth, truth_at, pixels)
     pred_at = _packed(kinds[1], pred, pred_at, pixels)
     runs = _mark_strip(kinds, truth_at, pred_at, pixels, scratch.ends)
     noise = runs * NOISE_PX > pixels
-    if not noise:
-        _list_ends(scratch.ends, pixels, scratch.positions)
-    if truth.method == BYTES:
-        if noise:
-            return _tally_byte_noise(truth_at, pred_at, pixels, scratch, touched)
-        return _tally_byte_runs(truth_at, pred_at, scratch.positions, runs, scratch, touched)
+    if truth.method == BYTES and noise and large:
+        _tally_byte_noise(truth_at, pred_at, pixels, scratch)
+        return touched | UNLISTED
     positions, runs = (scratch.everywhere, pixels) if noise else (scratch.positions, runs)
+    if not noise:
+        _list_ends(kinds, truth_at, pred_at, pixels, scratch)
+    if truth.method == BYTES:
+        listed = touched & (UNLISTED - 1)
+        return touched & UNLISTED | _tally_byte_runs(truth_at, pred_at, positions, runs, scratch, listed)
     _name(kinds[0], truth, truth_at, positions, runs, scratch.cells, 0, truth.invalid + 1)
     _name(kinds[1], pred, pred_at, positions, runs, scratch.cells, -1, 1)
     if hashed:
@@ -498,8 +543,9 @@ def _count_image(
     kinds: Any, image: int, grid: Grid, truth: Side, pred: Side, scratch: Scratch, hashed: int
 ) -> tuple[int, int]:
     """Count one image: how many slots are touched, and 1 if a hash table is too small, else 0."""
-    touched, listed, pairs_px = 0, 0, 0
-    for row in range(_num_rows(grid)):
+    touched, listed, pairs_px, rows = 0, 0, 0, _num_rows(grid)
+    large = rows * grid.columns >= LARGE_PX
+    for row in range(rows):
         truth_at = truth.address + image * truth.image_step + _row_offset(grid, row, 1)
         pred_at = pred.address + image * pred.image_step + _row_offset(grid, row, 2)
         for start in range(0, grid.columns, STRIP):
@@ -507,7 +553,7 @@ def _count_image(
                 return listed, 1
             strip = (truth, truth_at + start * truth.step, pred, pred_at + start * pred.step)
             pixels = min(STRIP, grid.columns - start)
-            listed = _count_strip(kinds, *strip, pixels, scratch, hashed, listed)
+            listed = _count_strip(kinds, *strip, pixels, scratch, large, hashed, listed)
             pairs_px += pixels
             if truth.method == BYTES and pairs_px > MOST_PAIRS_PX:
                 touched, listed, pairs_px = _empty_pairs(truth, pred, scratch, listed, touched), 0, 0
@@ -517,8 +563,11 @@ def _count_image(
 @part
 def _empty_pairs(truth: Side, pred: Side, scratch: Scratch, pairs: int, touched: int) -> int:
     """Move what was counted for pairs of bytes to the table; pairs with the same codes get one slot."""
-    for index in range(pairs):
-        pair = _load(U32, scratch.pairs_touched + 4 * index)
+    unlisted = pairs & UNLISTED
+    for index in range(PAIRS if unlisted else pairs):
+        pair = index if unlisted else _load(U32, scratch.pairs_touched + 4 * index)
+        if _load(U32, scratch.pairs + 4 * pair) == 0:
+            continue
         row, column = pair // PITCH, pair % PITCH
         slot = _load(U16, truth.alike + 2 * row) * PITCH + _load(U16, pred.alike + 2 * column)
         before = _load(I64, scratch.table + 8 * slot)

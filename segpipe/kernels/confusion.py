@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
 from segpipe.errors import ArrayError, ShapeError
-from segpipe.kernels._lookup import lookup
 from segpipe.kernels.cells import ConfusionCells
 
 
@@ -59,6 +58,7 @@ def count_confusion(
     if truth.size == 0:
         return ConfusionCells.empty(truth_rules.num_classes, len(truth))
     from segpipe.kernels import _call  # Numba is loaded here and nowhere earlier.
+    from segpipe.kernels._lookup import lookup
 
     return _call.count_images(truth, pred, lookup(truth_rules, truth.dtype), lookup(pred_rules, pred.dtype))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
 from segpipe.errors import ArrayError, ShapeError
-from segpipe.kernels._lookup import codes_of
+from segpipe.kernels._codes import codes_of
 from segpipe.kernels.confusion import require_labels, require_same_shape
 
 UNIT_BITS = 30

@@ -179,10 +179,23 @@ def test_sparse_labels_at_the_ends_of_64_bits_are_found():
 
 
 @pytest.mark.parametrize("labels", [1, 2, 3, 4, 7, 8, 9, 100])
-def test_any_number_of_sparse_labels_is_searched(labels):
+def test_any_number_of_sparse_labels_is_found(labels):
     rules = LabelRules.of(labels, remap={index * 1_000_003 - 5: index for index in range(labels)})
     values = some_values("i4", rules)
     require_same(drawn(values, (1, 5000), SHORT, 1), drawn(values, (1, 5000), SHORT, 2), rules, rules)
+
+
+@pytest.mark.parametrize("order", ["noise first", "noise last", "all noise"])
+def test_noise_in_a_large_image_is_counted_with_the_runs_before_and_after(order):
+    """Labels with the same code (3 and 7) are one cell, and the next image begins at 0 again."""
+    rules = LabelRules.of(19, remap={**{label: label for label in range(19)}, 3: 7, 255: 2})
+    values = some_values("u1", rules)
+    half = (2, _runs.LARGE_PX // 2 + 11)
+    runs_px = {"noise first": (NOISE, BLOB), "noise last": (BLOB, NOISE), "all noise": (NOISE, NOISE)}[order]
+    truth, pred = (
+        np.concatenate([drawn(values, half, run_px, seed) for run_px in runs_px], axis=1) for seed in (1, 2)
+    )
+    require_same(truth, pred, rules, rules)
 
 
 def test_more_cells_than_expected_make_the_output_grow():
