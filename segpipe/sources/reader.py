@@ -1,4 +1,4 @@
-"""Label maps out of Zarr arrays: decoded windows, what of them was never stored, and what is damaged."""
+"""Boxes out of Zarr arrays: decoded, with what of them was never stored, and what is damaged."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 
 from segpipe.errors import EXIT_INCOMPLETE, InputError, Problem, SegpipeError, problem_list
+from segpipe.sources.boxes import Box, chunk_box, common, relative, rows_of, shape_of, units_in
 from segpipe.sources.checked import ExpectedObjects, open_checked
 from segpipe.sources.documents import shard_index
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.storage import ObjectInfo, Storage
 
-Region = tuple[slice, slice, slice]
-"""Image, y, x: part of a window, counted from the window's corner."""
+__all__ = ["Box", "DamagedChunkError", "LabelReader", "open_reader"]
 
 EMPTY = np.iinfo(np.uint64).max
 """Offset and length, in a shard index, of an inner chunk that was not stored."""
@@ -29,50 +29,50 @@ DAMAGE_ADVICE = "write the chunk again from its source, or let its images be lef
 class DamagedChunkError(SegpipeError):
     """Chunks that are there and cannot be read.
 
-    `problems` names each; `regions` tells, in the same order, which part of the window it would have filled.
+    `problems` names each; `regions` tells, in the same order, which part of the box it would have filled,
+    counted from the corner of the box.
     """
 
     exit_code = EXIT_INCOMPLETE
 
-    def __init__(self, problems: Sequence[Problem], regions: Sequence[Region]) -> None:
+    def __init__(self, problems: Sequence[Problem], regions: Sequence[Box]) -> None:
         self.problems, self.regions = list(problems), list(regions)
         super().__init__(problem_list(self.problems))
 
-    def __reduce__(self) -> tuple[type[DamagedChunkError], tuple[list[Problem], list[Region]]]:
+    def __reduce__(self) -> tuple[type[DamagedChunkError], tuple[list[Problem], list[Box]]]:
         return type(self), (self.problems, self.regions)
 
 
 class LabelReader(Protocol):
-    """Windows of one array. A window is a run of images, whole in y and x.
+    """Boxes of one array of any number of dimensions; it knows nothing of images.
 
     A reader is used by one thread at a time, sees only the objects it was told to expect, and holds no more
-    than the window and a few chunks. A faster reader must keep: `ExpectedObjects` as its only way to bytes
-    (what changed, vanished or appeared raises), labels as they are stored, `absent` from the inventory and
-    the shard index, and `DamagedChunkError` that names each bad chunk and no good one. The laws are tested
-    by `tests/sources/conformance.py`.
+    than the box and a few chunks. Every reader keeps: `ExpectedObjects` as its only way to bytes (what
+    changed, vanished or appeared raises), values as they are stored, `absent` from the inventory and the
+    shard index, and `DamagedChunkError` that names each bad chunk and no good one. The laws are tested by
+    `tests/sources/conformance.py`.
     """
 
-    def read(self, images: slice | None) -> NDArray[Any]:
-        """Raw labels of a run of images, shape (image, y, x), integers of the machine's byte order.
+    def read(self, box: Box) -> NDArray[Any]:
+        """The stored values of a box, in its shape: machine byte order, contiguous, bools as uint8.
 
         Args:
-            images: `start:stop` along the first dimension; None: all of the array. An array of two
-                dimensions is one image and takes None.
+            box: one slice for each dimension, with start and stop within the array and step 1.
 
         Raises:
-            DamagedChunkError: stored chunks of the window cannot be read.
+            DamagedChunkError: stored chunks of the box cannot be read.
             InputChangedError: an object is not what the inventory saw.
         """
 
-    def absent(self, images: slice | None) -> list[Region]:
-        """The parts of the window that were never stored, and are read as fill value.
+    def absent(self, box: Box) -> list[Box]:
+        """The parts of a box that were never stored, and are read as fill value; from the box's corner.
 
         Chunks without an object, and empty inner chunks of a shard. Raises as `read` does.
         """
 
 
 def open_reader(meta: ArrayMeta, storage: Storage, expected: Mapping[str, ObjectInfo | None]) -> LabelReader:
-    """A reader of the label maps of an array of two or three dimensions.
+    """A reader of boxes of an array.
 
     Args:
         meta: the array; no metadata is read again.
@@ -93,48 +93,47 @@ class ZarrReader:
         self._indexes: dict[str, NDArray[np.uint64]] = {}
         self._labels = np.dtype(np.uint8) if meta.dtype.kind == "b" else meta.dtype.newbyteorder("=")
 
-    def read(self, images: slice | None) -> NDArray[Any]:
+    def read(self, box: Box) -> NDArray[Any]:
         """See `LabelReader.read`."""
-        window = self._window(images)
+        self._check(box)
         for _ in range(2):  # What fails once and never again was the network or the disk.
             try:
-                return self._decoded(window)
+                return self._selection(box)
             except InputError:
                 raise
             except Exception as error:
                 failure = error
-                self._raise_damage(window)
+                self._raise_damage(box)
         problem = self._problem("", failure)
-        raise DamagedChunkError([problem], [_relative(window, window)])
+        raise DamagedChunkError([problem], [relative(box, box)])
 
-    def absent(self, images: slice | None) -> list[Region]:
+    def absent(self, box: Box) -> list[Box]:
         """See `LabelReader.absent`."""
-        window = self._window(images)
+        self._check(box)
         try:
-            return [_relative(box, window) for box in self._absent_boxes(window)]
+            return [relative(part, box) for part in self._absent_boxes(box)]
         except (ValueError, EOFError, OSError):
-            self._raise_damage(window)
-            return [_relative(box, window) for box in self._absent_boxes(window)]
+            self._raise_damage(box)
+            return [relative(part, box) for part in self._absent_boxes(box)]
 
-    def _window(self, images: slice | None) -> Box:
-        whole = tuple(slice(0, size) for size in self.meta.shape)
-        if images is None:
-            window = whole
-        elif len(whole) == 3 and images.step in (None, 1):
-            start, stop, _ = images.indices(self.meta.shape[0])
-            window = (slice(start, max(start, stop)), *whole[1:])
-        else:
-            message = f"images {images}: expected a run of images of an array of three dimensions"
+    def _check(self, box: Box) -> None:
+        """A box that does not fit the array, or was not announced, is a mistake of the caller."""
+        shape = self.meta.shape
+        fits = len(box) == len(shape) and all(
+            part.step in (None, 1) and 0 <= part.start <= part.stop <= size
+            for part, size in zip(box, shape, strict=True)
+        )
+        if not fits:
+            message = (
+                f"the box {box}: expected a slice within the array, of shape {shape}, for each dimension"
+            )
             raise ValueError(message)
-        keys = map(self.meta.chunk_key, self._units(window))
-        unknown = [key for key in keys if key not in self._objects.expected]
+        unknown = [
+            key for key in map(self.meta.chunk_key, self._units(box)) if key not in self._objects.expected
+        ]
         if unknown:
             message = f"{unknown[0]} of {self.meta.path}: the reader was not told what to expect there"
             raise ValueError(message)
-        return window
-
-    def _decoded(self, window: Box) -> NDArray[Any]:
-        return self._selection(window).reshape((-1, *(part.stop - part.start for part in window[-2:])))
 
     def _selection(self, box: Box) -> NDArray[Any]:
         """A box of the array, read one row of storage units after the other.
@@ -143,29 +142,33 @@ class ZarrReader:
         readers anyway.
         """
         stored = np.dtype(bool) if self.meta.dtype.kind == "b" else self._labels
-        labels = np.empty([part.stop - part.start for part in box], stored)
-        for rows in _rows(box[0], self.meta.chunks[0]) if labels.size else ():
-            part = labels[rows.start - box[0].start : rows.stop - box[0].start]
-            out = default_buffer_prototype().nd_buffer.from_numpy_array(part)
-            self._array.get_basic_selection((rows, *box[1:]), out=out)
-        return labels.view(self._labels)
+        values = np.empty(shape_of(box), stored)
+        for rows in rows_of(box, self.meta.chunks) if values.size else ():
+            at: tuple[Any, ...] = (*relative(rows, box), ...)
+            out = default_buffer_prototype().nd_buffer.from_numpy_array(values[at])
+            self._array.get_basic_selection(rows, out=out)
+        return values.view(self._labels)
 
-    def _units(self, window: Box) -> Iterator[tuple[int, ...]]:
-        if all(part.stop > part.start for part in window):
-            yield from self.meta.units(window[0] if len(window) == 3 else None)
+    def _units(self, box: Box) -> Iterator[tuple[int, ...]]:
+        """The storage units that a box touches."""
+        return units_in(box, self.meta.chunks)
 
-    def _absent_boxes(self, window: Box) -> Iterator[Box]:
-        for coords in self._units(window):
-            corner = [at * size for at, size in zip(coords, self.meta.chunks, strict=True)]
+    def _absent_boxes(self, box: Box) -> Iterator[Box]:
+        for coords in self._units(box):
+            unit = chunk_box(coords, self.meta.chunks)
             if self._objects.expected[self.meta.chunk_key(coords)] is None:
-                yield from _clipped(corner, self.meta.chunks, window)
-                continue
-            index = self._index(coords)
-            if index is not None and self.meta.inner_chunks is not None:
-                for inner in np.argwhere(index[..., 0] == EMPTY).tolist():
-                    yield from _clipped(
-                        _inner_corner(corner, inner, self.meta.inner_chunks), self.meta.inner_chunks, window
-                    )
+                parts = [unit]
+            else:
+                parts = list(self._empty_inner(coords, unit))
+            yield from (inside for part in parts if (inside := common(part, box)) is not None)
+
+    def _empty_inner(self, coords: tuple[int, ...], unit: Box) -> Iterator[Box]:
+        """The inner chunks of a shard that were not stored."""
+        index, inner = self._index(coords), self.meta.inner_chunks
+        if index is not None and inner is not None:
+            corner = [part.start for part in unit]
+            for place in np.argwhere(index[..., 0] == EMPTY).tolist():
+                yield chunk_box(place, inner, corner)
 
     def _index(self, coords: tuple[int, ...]) -> NDArray[np.uint64] | None:
         """The checked index of a shard, read once; None if there is no shard."""
@@ -188,33 +191,34 @@ class ZarrReader:
         check_index(index, listed.size)
         return index
 
-    def _raise_damage(self, window: Box) -> None:
+    def _raise_damage(self, box: Box) -> None:
         """Read chunk by chunk, and raise if some are bad."""
         problems: list[Problem] = []
-        regions: list[Region] = []
-        for coords in self._units(window):
-            for box, words in self._pieces(coords, window):
-                failure = self._failure(coords, box)
+        regions: list[Box] = []
+        for coords in self._units(box):
+            for piece, words in self._pieces(coords, box):
+                failure = self._failure(coords, piece)
                 if failure is not None:
                     problems.append(self._problem(self.meta.chunk_key(coords) + words, failure))
-                    regions.append(_relative(box, window))
+                    regions.append(relative(piece, box))
         if problems:
             raise DamagedChunkError(problems, regions)
 
-    def _pieces(self, coords: tuple[int, ...], window: Box) -> Iterator[tuple[Box, str]]:
+    def _pieces(self, coords: tuple[int, ...], box: Box) -> Iterator[tuple[Box, str]]:
         """The smallest parts of a storage unit that are read on their own, and what they are called."""
-        corner = [at * size for at, size in zip(coords, self.meta.chunks, strict=True)]
+        unit, inner = chunk_box(coords, self.meta.chunks), self.meta.inner_chunks
         try:
             index = self._index(coords)
         except (ValueError, EOFError, OSError):
             index = None
-        if index is None or self.meta.inner_chunks is None:
-            yield from ((box, "") for box in _clipped(corner, self.meta.chunks, window))
-            return
-        for inner in np.ndindex(*_per_shard(self.meta)):
-            start = _inner_corner(corner, inner, self.meta.inner_chunks)
-            words = f" (inner chunk {', '.join(map(str, inner))})"
-            yield from ((box, words) for box in _clipped(start, self.meta.inner_chunks, window))
+        parts = [(unit, "")]
+        if index is not None and inner is not None:
+            corner = [part.start for part in unit]
+            parts = [
+                (chunk_box(place, inner, corner), f" (inner chunk {', '.join(map(str, place))})")
+                for place in np.ndindex(*_per_shard(self.meta))
+            ]
+        yield from ((inside, words) for part, words in parts if (inside := common(part, box)) is not None)
 
     def _failure(self, coords: tuple[int, ...], box: Box) -> Exception | None:
         """Why a part cannot be read; what the system refuses is asked for twice."""
@@ -245,10 +249,6 @@ class ZarrReader:
             chunk=chunk,
             advice=DAMAGE_ADVICE,
         )
-
-
-Box = tuple[slice, ...]
-"""Part of an array, counted from the array's corner."""
 
 
 def parse_index(
@@ -286,42 +286,9 @@ def check_index(index: NDArray[np.uint64], object_bytes: int) -> None:
         raise ValueError(message)
 
 
-def _rows(run: slice, unit: int) -> Iterator[slice]:
-    """A run of the first dimension, cut where storage units begin."""
-    start = run.start
-    while start < run.stop:
-        stop = min(run.stop, (start // unit + 1) * unit)
-        yield slice(start, stop)
-        start = stop
-
-
 def _per_shard(meta: ArrayMeta) -> tuple[int, ...]:
     assert meta.inner_chunks is not None
     return tuple(unit // inner for unit, inner in zip(meta.chunks, meta.inner_chunks, strict=True))
-
-
-def _inner_corner(corner: Sequence[int], inner: Sequence[int], sizes: Sequence[int]) -> list[int]:
-    return [start + at * size for start, at, size in zip(corner, inner, sizes, strict=True)]
-
-
-def _clipped(corner: Sequence[int], sizes: Sequence[int], window: Box) -> Iterator[Box]:
-    """The part of a chunk that lies in the window, if there is any."""
-    box = tuple(
-        slice(max(start, part.start), min(start + size, part.stop))
-        for start, size, part in zip(corner, sizes, window, strict=True)
-    )
-    if all(part.start < part.stop for part in box):
-        yield box
-
-
-def _relative(box: Box, window: Box) -> Region:
-    """A box of the array as a region of the window; an array of two dimensions is image 0."""
-    parts = [
-        slice(part.start - origin.start, part.stop - origin.start)
-        for part, origin in zip(box, window, strict=True)
-    ]
-    image, y, x = parts if len(parts) == 3 else (slice(0, 1), *parts)
-    return image, y, x
 
 
 def _words(failure: Exception) -> tuple[str, str]:

@@ -18,10 +18,11 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from segpipe.errors import InputChangedError, InputError
 from segpipe.sources.layouts import LAYOUTS, ImageSet
 from segpipe.sources.metadata import ArrayMeta
-from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.storage import ObjectInfo, Storage, content_hash, content_hashed, open_storage
 from tests.sources.stores import (
     array_meta,
+    box_of,
     expectation,
     flip_bit,
     label_maps,
@@ -168,7 +169,20 @@ SHARD_SETTINGS: dict[str, dict[str, Any]] = {
     "index without checksum": {"index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}]},
 }
 
-WINDOWS = [None, slice(0, 7), slice(0, 1), slice(1, 4), slice(3, 4), slice(6, 7), slice(4, 4)]
+BOXES: list[Box] = [
+    *(box_of((7, 20, 30), slice(first, last)) for first, last in [(0, 7), (0, 1), (1, 4), (6, 7), (4, 4)]),
+    (slice(2, 3), slice(8, 16), slice(16, 30)),
+    (slice(1, 6), slice(3, 19), slice(7, 21)),
+    (slice(3, 4), slice(19, 20), slice(0, 1)),
+]
+"""Whole images, one chunk, parts of chunks, one pixel, nothing."""
+
+
+@st.composite
+def boxes(draw: st.DrawFn, shape: tuple[int, ...]) -> Box:
+    """Any box of an array, empty ones too."""
+    ends = [sorted((draw(st.integers(0, size)), draw(st.integers(0, size)))) for size in shape]
+    return tuple(slice(first, last) for first, last in ends)
 
 
 def sharded(path: Path, data: NDArray[Any], **changes: Any) -> None:
@@ -205,13 +219,13 @@ class ReaderTests:
         data = label_maps(dtype=settings.pop("dtype", "uint8"))
         write(tmp_path, data, **settings)
         reader = self.reader(opener, tmp_path)
-        for window in WINDOWS:
-            labels = reader.read(window)
-            np.testing.assert_array_equal(labels, data[window or slice(None)])
+        for box in BOXES:
+            labels = reader.read(box)
+            np.testing.assert_array_equal(labels, data[box])
             assert labels.dtype.kind in "iu"
             assert labels.dtype.isnative
             assert labels.flags.c_contiguous
-            assert reader.absent(window) == []
+            assert reader.absent(box) == []
 
     @pytest.mark.parametrize(
         "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
@@ -220,14 +234,28 @@ class ReaderTests:
         bounds = np.iinfo(dtype)
         data = np.resize(np.array([bounds.min, bounds.max, 1], dtype), (3, 4, 5))
         write(tmp_path, data, chunks=(2, 3, 4))
-        labels = self.reader(opener, tmp_path).read(None)
+        labels = self.reader(opener, tmp_path).read(box_of(data.shape))
         assert labels.dtype == data.dtype
         np.testing.assert_array_equal(labels, data)
 
-    def test_an_array_of_two_dimensions_is_one_image(self, opener: OpenReader, tmp_path: Path) -> None:
-        data = label_maps((20, 30))
-        write(tmp_path, data, chunks=(8, 16))
-        np.testing.assert_array_equal(self.reader(opener, tmp_path).read(None), data[None])
+    @pytest.mark.parametrize("shape", [(), (23,), (20, 30), (3, 2, 9, 11), (2, 3, 2, 4, 5)])
+    def test_arrays_of_any_number_of_dimensions_are_read(
+        self, opener: OpenReader, tmp_path: Path, shape: tuple[int, ...]
+    ) -> None:
+        data = label_maps(shape)
+        write(tmp_path, data, chunks=tuple(-(-size // 2) for size in shape))
+        reader = self.reader(opener, tmp_path)
+        for box in (box_of(shape), tuple(slice(size // 3, size) for size in shape)):
+            np.testing.assert_array_equal(reader.read(box), data[box])
+            assert reader.absent(box) == []
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32", ">f8"])
+    def test_real_numbers_keep_every_bit(self, opener: OpenReader, tmp_path: Path, dtype: str) -> None:
+        data = np.resize(np.array([np.nan, np.inf, -0.0, 1e-7, 3.5], dtype), (3, 4, 5))
+        write(tmp_path, data, chunks=(2, 3, 4), zarr_format=2)
+        values = self.reader(opener, tmp_path).read(box_of(data.shape))
+        assert values.dtype == data.dtype.newbyteorder("=")
+        assert values.tobytes() == data.astype(values.dtype).tobytes()
 
     @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
@@ -244,15 +272,14 @@ class ReaderTests:
         units = list(meta.units())
         for coords in data.draw(st.lists(st.sampled_from(units), unique=True)):
             (path / meta.object_key(coords)).unlink()
-            box = tuple(
+            unit = tuple(
                 slice(at * size, (at + 1) * size) for at, size in zip(coords, meta.chunks, strict=True)
             )
-            labels[box] = 99
-        first = data.draw(st.integers(0, 6))
-        window = slice(first, data.draw(st.integers(first, 7)))
+            labels[unit] = 99
+        box = data.draw(boxes(labels.shape))
         reader = self.reader(opener, path)
-        np.testing.assert_array_equal(reader.read(window), labels[window])
-        self.assert_absent_where(reader, window, labels[window] == 99)
+        np.testing.assert_array_equal(reader.read(box), labels[box])
+        self.assert_absent_where(reader, box, labels[box] == 99)
 
     @pytest.mark.parametrize("index", SHARD_SETTINGS)
     def test_empty_inner_chunks_are_found_in_the_index(
@@ -264,9 +291,9 @@ class ReaderTests:
         labels[6, 16:20, 24:30] = 0
         sharded(tmp_path, labels, **SHARD_SETTINGS[index])
         reader = self.reader(opener, tmp_path)
-        for window in WINDOWS:
-            np.testing.assert_array_equal(reader.read(window), labels[window or slice(None)])
-            self.assert_absent_where(reader, window, labels[window or slice(None)] == 0)
+        for box in BOXES:
+            np.testing.assert_array_equal(reader.read(box), labels[box])
+            self.assert_absent_where(reader, box, labels[box] == 0)
 
     @pytest.mark.parametrize(
         ("damage", "kind", "words"),
@@ -287,7 +314,7 @@ class ReaderTests:
         damage(tmp_path / "c/1/0/1")
         reader = self.reader(opener, tmp_path)
         with pytest.raises(DamagedChunkError, match=words) as caught:
-            reader.read(None)
+            reader.read(box_of((7, 20, 30)))
         assert {problem.chunk.split(" ")[0] for problem in caught.value.problems} == {"c/1/0/1"}
         assert {problem.kind for problem in caught.value.problems} <= set(kind.split("|"))
         assert str(tmp_path) in str(caught.value)
@@ -297,8 +324,8 @@ class ReaderTests:
         assert not sound[2:4].all()
         assert sound[0:2].all()
         assert sound[4:].all()
-        np.testing.assert_array_equal(reader.read(slice(0, 2)), data[0:2])
-        np.testing.assert_array_equal(reader.read(slice(4, 7)), data[4:7])
+        np.testing.assert_array_equal(reader.read(box_of((7, 20, 30), slice(0, 2))), data[0:2])
+        np.testing.assert_array_equal(reader.read(box_of((7, 20, 30), slice(4, 7))), data[4:7])
 
     @pytest.mark.parametrize("settings", [{}, SHARDED], ids=["chunks", "shards"])
     @pytest.mark.parametrize("hashed", [False, True], ids=["by tag", "by content"])
@@ -316,9 +343,9 @@ class ReaderTests:
         reader = opener(meta, seen.storage, expected)
         path = tmp_path / "c/1/0/1"
         rewrite_quietly(path, path.read_bytes()[::-1])
-        np.testing.assert_array_equal(reader.read(slice(0, 2)), label_maps()[0:2])
+        np.testing.assert_array_equal(reader.read(box_of((7, 20, 30), slice(0, 2))), label_maps()[0:2])
         with pytest.raises(InputChangedError, match=r"it was written again.*chunk c/1/0/1"):
-            reader.read(slice(2, 4))
+            reader.read(box_of((7, 20, 30), slice(2, 4)))
 
     @pytest.mark.parametrize("settings", [{}, SHARDED], ids=["chunks", "shards"])
     def test_a_change_after_the_content_was_verified_is_an_error(
@@ -329,11 +356,11 @@ class ReaderTests:
         meta = array_meta(seen)
         known = {key: info for key, info in expectation(seen, meta).items() if info}
         reader = opener(meta, seen.storage, content_hashed(seen.storage, known, known))
-        np.testing.assert_array_equal(reader.read(slice(2, 3)), label_maps()[2:3])
+        np.testing.assert_array_equal(reader.read(box_of((7, 20, 30), slice(2, 3))), label_maps()[2:3])
         path = tmp_path / "c/1/0/1"
         rewrite_quietly(path, path.read_bytes()[::-1])
         with pytest.raises(InputChangedError, match=r"it was written again.*chunk c/1/0/1"):
-            reader.read(slice(3, 4))
+            reader.read(box_of((7, 20, 30), slice(3, 4)))
 
     @pytest.mark.parametrize("settings", [{}, SHARDED], ids=["chunks", "shards"])
     def test_an_object_touched_but_equal_is_the_same_by_content(
@@ -346,8 +373,8 @@ class ReaderTests:
         reader = opener(meta, seen.storage, content_hashed(seen.storage, known, known))
         for path in tmp_path.rglob("c/*/*/*"):
             path.write_bytes(path.read_bytes())
-        for window in WINDOWS:
-            np.testing.assert_array_equal(reader.read(window), label_maps()[window or slice(None)])
+        for box in BOXES:
+            np.testing.assert_array_equal(reader.read(box), label_maps()[box])
 
     def test_an_object_that_vanished_or_appeared_is_an_error(
         self, opener: OpenReader, tmp_path: Path
@@ -358,11 +385,11 @@ class ReaderTests:
         there = self.reader(opener, tmp_path)
         path.unlink()
         with pytest.raises(InputChangedError, match=r"it vanished.*chunk c/1/0/1"):
-            there.read(None)
+            there.read(box_of((7, 20, 30)))
         gone = self.reader(opener, tmp_path)
         path.write_bytes(data)
         with pytest.raises(InputChangedError, match=r"an object that was not there.*chunk c/1/0/1"):
-            gone.read(None)
+            gone.read(box_of((7, 20, 30)))
 
     def test_a_window_that_was_not_announced_is_a_mistake_of_the_caller(
         self, opener: OpenReader, tmp_path: Path
@@ -372,14 +399,14 @@ class ReaderTests:
         meta = array_meta(seen)
         keys = [meta.chunk_key(coords) for coords in meta.units(slice(0, 2))]
         reader = opener(meta, seen.storage, {key: seen.objects[key] for key in keys})
-        assert reader.read(slice(0, 2)).shape == (2, 20, 30)
+        assert reader.read(box_of((7, 20, 30), slice(0, 2))).shape == (2, 20, 30)
         with pytest.raises(ValueError, match="not told what to expect"):
-            reader.read(slice(0, 3))
+            reader.read(box_of((7, 20, 30), slice(0, 3)))
 
-    def assert_absent_where(self, reader: LabelReader, window: slice | None, truth: NDArray[Any]) -> None:
+    def assert_absent_where(self, reader: LabelReader, box: Box, truth: NDArray[Any]) -> None:
         """The regions of `absent` cover exactly the pixels that are fill value, each once."""
         times = np.zeros(truth.shape, int)
-        for region in reader.absent(window):
+        for region in reader.absent(box):
             assert all(part.start < part.stop for part in region)
             times[region] += 1
         np.testing.assert_array_equal(times, truth)
@@ -416,11 +443,11 @@ class LayoutTests:
         images = self.images(write, tmp_path)
         assert images.ids == SAMPLE.ids
         assert len(images) == 3
-        assert images.heights.tolist() == [20, 20, 20]
-        assert images.widths.tolist() == [30, 30, 30]
+        assert images.sizes.tolist() == [[20, 30]] * 3
+        assert images.corners.tolist() == [[0, 0]] * 3
         assert images.store == str(tmp_path)
-        for vector in (images.array_of_image, images.index_in_array, images.heights, images.widths):
-            assert (vector.dtype, vector.shape) == (np.int64, (3,))
+        for vector in (images.array_of_image, images.index_in_array, images.sizes, images.corners):
+            assert (vector.dtype, len(vector)) == (np.int64, 3)
 
     def test_every_image_is_where_the_set_says(self, write: Any, tmp_path: Path) -> None:
         images = self.images(write, tmp_path)
@@ -430,8 +457,8 @@ class LayoutTests:
         ):
             meta = images.arrays[array]
             reader = open_reader(meta, seen.storage, expectation(seen, meta))
-            labels = reader.read(None if index < 0 else slice(index, index + 1))
-            np.testing.assert_array_equal(labels[0], SAMPLE.maps[number])
+            labels = reader.read(box_of(meta.shape, None if index < 0 else slice(index, index + 1)))
+            np.testing.assert_array_equal(labels.reshape(20, 30), SAMPLE.maps[number])
 
     def test_metadata_columns_are_in_the_order_of_the_images(self, write: Any, tmp_path: Path) -> None:
         images = self.images(write, tmp_path)

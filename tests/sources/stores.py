@@ -14,7 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from segpipe.sources.metadata import ArrayMeta, StoreView, view_store
-from segpipe.sources.reader import LabelReader, open_reader
+from segpipe.sources.reader import Box, LabelReader, open_reader
 from segpipe.sources.storage import Blob, LocalStorage, ObjectInfo
 
 
@@ -72,6 +72,12 @@ def reader_of(path: Path, name: str = "") -> LabelReader:
     seen = view(path)
     meta = array_meta(seen, name)
     return open_reader(meta, seen.storage, expectation(seen, meta))
+
+
+def box_of(shape: tuple[int, ...], images: slice | None = None) -> Box:
+    """A run `start:stop` of the first dimension of an array, whole in the others; None: all of the array."""
+    box = tuple(slice(0, size) for size in shape)
+    return box if images is None else (images, *box[1:])
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:

@@ -10,11 +10,19 @@ import pytest
 import zarr
 
 from segpipe.errors import InputError
-from segpipe.sources.reader import DamagedChunkError, LabelReader, check_index, open_reader, parse_index
+from segpipe.sources.reader import (
+    Box,
+    DamagedChunkError,
+    LabelReader,
+    check_index,
+    open_reader,
+    parse_index,
+)
 from tests.sources.conformance import SHARDED, ReaderTests, sharded
 from tests.sources.stores import (
     WatchedStorage,
     array_meta,
+    box_of,
     expectation,
     flip_bit,
     label_maps,
@@ -26,6 +34,11 @@ from tests.sources.stores import (
 
 class TestZarrReader(ReaderTests):
     """The reader over zarr-python does what every reader does."""
+
+
+def window(images: slice | None = None) -> Box:
+    """Some images of `label_maps()`, whole."""
+    return box_of(label_maps().shape, images)
 
 
 def watched(path: Path) -> tuple[WatchedStorage, LabelReader]:
@@ -40,7 +53,7 @@ def test_no_metadata_are_read_again(tmp_path: Path) -> None:
     """The array is built from the metadata at hand, and a window reads its own chunks only."""
     write(tmp_path, label_maps())
     storage, reader = watched(tmp_path)
-    reader.read(slice(2, 4))
+    reader.read(window(slice(2, 4)))
     assert sorted(storage.reads) == [f"c/1/{y}/{x}" for y in range(3) for x in range(2)]
 
 
@@ -48,9 +61,9 @@ def test_the_index_of_a_shard_is_read_once_to_find_absent_chunks(tmp_path: Path)
     """Later windows of the same shard take it from the reader."""
     write(tmp_path, label_maps(), **SHARDED)
     storage, reader = watched(tmp_path)
-    reader.absent(slice(0, 1))
+    reader.absent(window(slice(0, 1)))
     assert sorted(storage.reads) == [f"c/0/{y}/{x}" for y in range(2) for x in range(2)]
-    reader.absent(slice(1, 2))
+    reader.absent(window(slice(1, 2)))
     assert len(storage.reads) == 4
 
 
@@ -59,7 +72,7 @@ def test_a_failure_that_passes_is_no_damage(tmp_path: Path) -> None:
     write(tmp_path, label_maps())
     storage, reader = watched(tmp_path)
     storage.failures["c/1/0/0"] = [OSError(5, "Input/output error")]
-    np.testing.assert_array_equal(reader.read(None), label_maps())
+    np.testing.assert_array_equal(reader.read(window()), label_maps())
 
 
 def test_a_failure_that_stays_is_named_with_the_systems_words(tmp_path: Path) -> None:
@@ -69,7 +82,7 @@ def test_a_failure_that_stays_is_named_with_the_systems_words(tmp_path: Path) ->
     for key in ("c/1/0/0", "c/2/1/1"):
         storage.failures[key] = [PermissionError(13, "Permission denied") for _ in range(9)]
     with pytest.raises(DamagedChunkError, match="Permission denied") as caught:
-        reader.read(None)
+        reader.read(window())
     problems = caught.value.problems
     assert [(problem.kind, problem.chunk) for problem in problems] == [
         ("unreadable", "c/1/0/0"),
@@ -83,7 +96,7 @@ def test_the_bad_inner_chunk_of_a_shard_is_named(tmp_path: Path) -> None:
     sharded(tmp_path, label_maps())
     flip_bit(tmp_path / "c/0/0/0", 3)
     with pytest.raises(DamagedChunkError, match="wrong checksum") as caught:
-        reader_of(tmp_path).read(slice(0, 3))
+        reader_of(tmp_path).read(window(slice(0, 3)))
     assert [problem.chunk for problem in caught.value.problems] == ["c/0/0/0 (inner chunk 0, 0, 0)"]
     assert caught.value.regions == [(slice(0, 1), slice(0, 8), slice(0, 8))]
 
@@ -94,7 +107,7 @@ def test_a_damaged_shard_index_is_found_by_its_checksum(tmp_path: Path, method: 
     sharded(tmp_path, label_maps())
     flip_bit(tmp_path / "c/0/0/0", -20)
     with pytest.raises(DamagedChunkError, match="wrong checksum of the shard's index") as caught:
-        getattr(reader_of(tmp_path), method)(slice(0, 2))
+        getattr(reader_of(tmp_path), method)(window(slice(0, 2)))
     assert [(problem.kind, problem.chunk) for problem in caught.value.problems] == [("checksum", "c/0/0/0")]
     assert caught.value.regions == [(slice(0, 2), slice(0, 16), slice(0, 16))]
 
@@ -104,7 +117,7 @@ def test_an_index_without_checksum_must_stay_within_the_object(tmp_path: Path) -
     sharded(tmp_path, label_maps(), index_codecs=[{"name": "bytes", "configuration": {"endian": "little"}}])
     flip_bit(tmp_path / "c/0/0/0", -9)
     with pytest.raises(DamagedChunkError, match="names bytes outside of the object"):
-        reader_of(tmp_path).read(slice(0, 2))
+        reader_of(tmp_path).read(window(slice(0, 2)))
 
 
 def test_an_inner_chunk_of_no_bytes_is_damage_and_not_fill_value() -> None:
@@ -125,7 +138,7 @@ def test_an_inner_chunk_of_no_bytes_is_never_read_as_background(tmp_path: Path) 
     shard.write_bytes(data)
     assert (zarr.open_array(str(tmp_path), mode="r")[1, 8:16, 8:16] == 0).all()
     with pytest.raises(DamagedChunkError, match="names bytes outside of the object"):
-        reader_of(tmp_path).read(slice(1, 2))
+        reader_of(tmp_path).read(window(slice(1, 2)))
 
 
 def test_an_index_cut_short_is_truncated() -> None:
@@ -140,8 +153,8 @@ def test_a_directory_in_place_of_a_chunk_is_an_absent_chunk(tmp_path: Path) -> N
     (tmp_path / "c/0/0/0").unlink()
     (tmp_path / "c/0/0/0").mkdir()
     reader = reader_of(tmp_path)
-    assert reader.absent(None) == [(slice(0, 2), slice(0, 8), slice(0, 16))]
-    assert (reader.read(slice(0, 2))[:, :8, :16] == 0).all()
+    assert reader.absent(window()) == [(slice(0, 2), slice(0, 8), slice(0, 16))]
+    assert (reader.read(window(slice(0, 2)))[:, :8, :16] == 0).all()
 
 
 def test_a_silent_flip_without_checksum_is_what_has_checksum_warns_of(tmp_path: Path) -> None:
@@ -149,7 +162,7 @@ def test_a_silent_flip_without_checksum_is_what_has_checksum_warns_of(tmp_path: 
     write(tmp_path / "raw", label_maps(), compressors=None)
     assert not array_meta(view(tmp_path / "raw")).has_checksum
     flip_bit(tmp_path / "raw/c/0/0/0", 0)
-    assert (reader_of(tmp_path / "raw").read(None) != label_maps()).sum() == 1
+    assert (reader_of(tmp_path / "raw").read(window()) != label_maps()).sum() == 1
 
 
 def test_the_error_of_a_worker_arrives_whole(tmp_path: Path) -> None:
@@ -157,17 +170,28 @@ def test_the_error_of_a_worker_arrives_whole(tmp_path: Path) -> None:
     write(tmp_path, label_maps())
     (tmp_path / "c/0/0/0").write_bytes(b"")
     with pytest.raises(DamagedChunkError) as caught:
-        reader_of(tmp_path).read(None)
+        reader_of(tmp_path).read(window())
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (copy.problems, copy.regions) == (caught.value.problems, caught.value.regions)
     assert str(copy) == str(caught.value)
 
 
-def test_one_image_arrays_take_no_run_of_images(tmp_path: Path) -> None:
-    """A slice of an array of two dimensions would cut the image."""
+@pytest.mark.parametrize(
+    "box",
+    [
+        (slice(0, 20),),
+        (slice(0, 20), slice(0, 31)),
+        (slice(-1, 20), slice(0, 30)),
+        (slice(0, 20, 2), slice(0, 30)),
+        (slice(0, 1), slice(0, 20), slice(0, 30)),
+    ],
+    ids=["a dimension less", "too long", "negative", "a step", "a dimension more"],
+)
+def test_a_box_that_does_not_fit_the_array_is_a_mistake_of_the_caller(tmp_path: Path, box: Box) -> None:
+    """NumPy would clip or wrap it; labels of other pixels would come back."""
     write(tmp_path, label_maps((20, 30)))
-    with pytest.raises(ValueError, match="expected a run of images of an array of three dimensions"):
-        reader_of(tmp_path).read(slice(0, 1))
+    with pytest.raises(ValueError, match=r"expected a slice within the array, of shape \(20, 30\)"):
+        reader_of(tmp_path).read(box)
 
 
 def test_a_link_that_replaced_a_chunk_is_refused(tmp_path: Path) -> None:
@@ -177,4 +201,4 @@ def test_a_link_that_replaced_a_chunk_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s/c/0/0/0").rename(tmp_path / "moved")
     (tmp_path / "s/c/0/0/0").symlink_to(tmp_path / "moved")
     with pytest.raises(InputError, match="leads out of the store"):
-        reader.read(None)
+        reader.read(window())

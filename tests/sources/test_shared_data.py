@@ -11,7 +11,7 @@ import zarr
 from segpipe.sources.layouts import LAYOUTS
 from segpipe.sources.reader import open_reader
 from segpipe.sources.storage import open_storage
-from tests.sources.stores import expectation, view
+from tests.sources.stores import box_of, expectation, view
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -35,9 +35,9 @@ def test_labels_are_those_that_zarr_reads(store: str, layout: str, count: int, s
     for meta in images.arrays:
         reader = open_reader(meta, open_storage(images.store), expectation(seen, meta))
         stored = np.asarray(zarr.open_array(str(DATA / store), path=meta.path, mode="r")[:])
-        labels = reader.read(None)
-        np.testing.assert_array_equal(labels, stored.reshape(labels.shape))
-        for region in reader.absent(None):
+        labels = reader.read(box_of(meta.shape))
+        np.testing.assert_array_equal(labels, stored)
+        for region in reader.absent(box_of(meta.shape)):
             assert (labels[region] == meta.fill_value).all()
 
 
@@ -48,6 +48,7 @@ def test_six_of_twenty_chunks_of_the_spine_were_never_written(side: str) -> None
     images = LAYOUTS["stacked"](seen, side)
     meta = images.arrays[0]
     assert len(list(meta.units())) == 20
-    assert len(open_reader(meta, seen.storage, expectation(seen, meta)).absent(None)) == 6
+    reader = open_reader(meta, seen.storage, expectation(seen, meta))
+    assert len(reader.absent(box_of(meta.shape))) == 6
     assert not images.declares_missing_fill
     assert images.ids is None
