@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,10 +23,9 @@ from segpipe.counts.partials import Partial, PartialStore, encode, write_atomica
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.plan_file import read_buckets
-from segpipe.sources.metadata import ArrayMeta
-from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.storage import Storage, open_storage
-from segpipe.statistics.confusion import ImageCounts, LabelMaps, count_images
+from segpipe.statistics.confusion import ImageCounts, LabelMaps, Region, count_images
 
 T = TypeVar("T")
 
@@ -98,11 +99,10 @@ class Counted:
 
 @dataclass(frozen=True)
 class _Window:
-    """Some images in memory; `images` are their places in the bucket."""
+    """Some images in memory; `images` are their places in the bucket, `maps` the two sides, in batches."""
 
     images: Sequence[int]
-    truth: LabelMaps
-    pred: LabelMaps
+    maps: list[tuple[LabelMaps, LabelMaps]]
 
 
 def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
@@ -139,8 +139,10 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
 
 
 def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCounts:
-    counts = count_images(window.truth, window.pred, context.truth_rules, context.pred_rules)
-    expected = [bucket.sizes[image][0] * bucket.sizes[image][1] for image in window.images]
+    counts = ImageCounts.concatenate(
+        [count_images(truth, pred, context.truth_rules, context.pred_rules) for truth, pred in window.maps]
+    )
+    expected = [prod(bucket.sizes[image]) for image in window.images]
     if counts.cells.pixels().tolist() != expected:
         message = f"bucket {bucket.number}: counted {counts.cells.pixels().tolist()} pixels of {expected}"
         raise AssertionError(message)
@@ -196,36 +198,71 @@ def _load(
     bucket: Bucket, part: BucketPart, stores: tuple[Storage, Storage], window_images: int
 ) -> Iterator[_Window | list[Problem]]:
     """The windows of a part of a bucket; a list of problems in place of an image that cannot be read."""
-    truth, pred = _Side("truth", bucket.truth, stores[0]), _Side("pred", bucket.pred, stores[1])
+    truth = _Side("truth", bucket, bucket.truth, stores[0])
+    pred = _Side("pred", bucket, bucket.pred, stores[1])
     images = range(part.first, len(bucket.ids) if part.last is None else part.last)
     for start in range(0, len(images), window_images):
         window = images[start : start + window_images]
         try:
-            yield _Window(window, truth.read(window), pred.read(window))
+            yield _Window(window, _pairs(bucket, window, truth, pred))
         except DamagedChunkError:
             # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
             for image in window:
                 try:
-                    yield _Window([image], truth.read([image]), pred.read([image]))
+                    yield _Window([image], _pairs(bucket, [image], truth, pred))
                 except DamagedChunkError as error:
                     yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
+
+
+def _pairs(
+    bucket: Bucket, images: Sequence[int], truth: _Side, pred: _Side
+) -> list[tuple[LabelMaps, LabelMaps]]:
+    """The label maps of some images of both sides, in batches of images of one size."""
+    extents = truth.extent(images), pred.extent(images)
+    sides = truth.read(images, extents[0]), pred.read(images, extents[1])
+    boxes = [(truth.box(image, extents[0]), pred.box(image, extents[1])) for image in images]
+    starts = [at for at in range(len(boxes)) if at == 0 or boxes[at] != boxes[at - 1]]
+    return [
+        (
+            sides[0].part(slice(start, stop), boxes[start][0]),
+            sides[1].part(slice(start, stop), boxes[start][1]),
+        )
+        for start, stop in pairwise([*starts, len(boxes)])
+    ]
 
 
 class _Side:
     """Reads the label maps of one side of a bucket; keeps the reader of the array it read last."""
 
-    def __init__(self, name: str, side: BucketSide, storage: Storage) -> None:
-        self._name, self._side, self._storage = name, side, storage
+    def __init__(self, name: str, bucket: Bucket, side: BucketSide, storage: Storage) -> None:
+        self._name, self._sizes, self._side, self._storage = name, bucket.sizes, side, storage
         self._open: tuple[int, LabelReader] | None = None
 
-    def read(self, images: Sequence[int]) -> LabelMaps:
-        """The label maps of some images, which all lie in one array."""
+    def extent(self, images: Sequence[int]) -> Box:
+        """The smallest box of pixels that holds all of some images."""
+        if not self._side.corner:
+            return ()
+        boxes = [zip(self._side.corner[image], self._sizes[image], strict=True) for image in images]
+        spans = zip(*([(first, first + size) for first, size in box] for box in boxes), strict=True)
+        return tuple(slice(min(first for first, _ in span), max(last for _, last in span)) for span in spans)
+
+    def box(self, image: int, extent: Box) -> Box:
+        """An image as a part of an extent."""
+        if not extent:
+            return ()
+        corner = [first - part.start for first, part in zip(self._side.corner[image], extent, strict=True)]
+        return tuple(
+            slice(first, first + size) for first, size in zip(corner, self._sizes[image], strict=True)
+        )
+
+    def read(self, images: Sequence[int], extent: Box) -> LabelMaps:
+        """An extent of some images, which all lie in one array."""
         array = self._side.array[images[0]]
         if array < 0:
             return LabelMaps(None)
         indices = [self._side.index[image] for image in images]
         try:
-            return _gather(self._reader(array), self._side.arrays[array], indices)
+            return _gather(self._reader(array), self._side.arrays[array].label_units[0], indices, extent)
         except (DamagedChunkError, InputChangedError) as error:
             error.problems[:] = [replace(problem, side=self._name) for problem in error.problems]
             raise
@@ -237,21 +274,24 @@ class _Side:
         return self._open[1]
 
 
-def _gather(reader: LabelReader, meta: ArrayMeta, indices: list[int]) -> LabelMaps:
-    """Label maps at some positions of an array, in the order asked for; no chunk is read twice."""
+def _gather(reader: LabelReader, unit: int, indices: list[int], extent: Box) -> LabelMaps:
+    """An extent at some positions of an array, in the order asked for; no chunk is read twice.
+
+    `unit` is how many positions are decoded at once.
+    """
     if indices == [-1]:
-        return LabelMaps(reader.read(None), [(0, rows, columns) for _, rows, columns in reader.absent(None)])
+        return LabelMaps(reader.read(extent)[np.newaxis], [(0, box) for box in reader.absent(extent)])
     held: list[int] = []
     values: list[NDArray[Any]] = []
-    absent: list[tuple[int, slice, slice]] = []
-    for run in _runs(sorted(indices), (meta.inner_chunks or meta.chunks)[0]):
+    absent: list[Region] = []
+    for run in _runs(sorted(indices), unit):
         span = slice(run[0], run[-1] + 1)
-        read = reader.read(span)
+        read = reader.read((span, *extent))
         values.append(read if len(read) == len(run) else read[[index - span.start for index in run]])
         absent += [
-            (span.start + image, rows, columns)
-            for images, rows, columns in reader.absent(span)
-            for image in range(*images.indices(span.stop - span.start))
+            (span.start + image, tuple(box))
+            for images, *box in reader.absent((span, *extent))
+            for image in range(images.start, images.stop)
         ]
         held += run
     joined = values[0] if len(values) == 1 else np.concatenate(values)
@@ -259,9 +299,7 @@ def _gather(reader: LabelReader, meta: ArrayMeta, indices: list[int]) -> LabelMa
         place = {index: at for at, index in enumerate(held)}
         joined = joined[[place[index] for index in indices]]
     asked = {index: at for at, index in enumerate(indices)}
-    return LabelMaps(
-        joined, [(asked[index], rows, columns) for index, rows, columns in absent if index in asked]
-    )
+    return LabelMaps(joined, [(asked[index], box) for index, box in absent if index in asked])
 
 
 def _runs(indices: list[int], unit: int) -> Iterator[list[int]]:

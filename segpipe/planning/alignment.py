@@ -79,18 +79,18 @@ def _positions(truth_ids: list[str], pred_ids: list[str]) -> NDArray[np.int64]:
 
 
 def _by_index(truth: ImageSet, pred: ImageSet) -> NDArray[np.int64]:
-    if len(truth.heights) != len(pred.heights):
+    if len(truth) != len(pred):
         raise InputError(
             Problem(
                 kind="number of images",
                 side="pred",
                 store=pred.store,
-                found=f"{len(pred.heights)} images",
-                expected=f"{len(truth.heights)} as in truth",
+                found=f"{len(pred)} images",
+                expected=f"{len(truth)} as in truth",
                 advice="give both stores image ids (an array `image`), so that images can be matched",
             )
         )
-    return np.arange(len(truth.heights), dtype=np.int64)
+    return np.arange(len(truth), dtype=np.int64)
 
 
 def _one_sided(truth: ImageSet, pred: ImageSet) -> Problem:
@@ -150,7 +150,10 @@ def _shape_problems(inventory: Inventory, positions: NDArray[np.int64], ids: lis
     truth, pred = inventory.truth, inventory.pred
     matched = np.flatnonzero(positions >= 0)
     other = positions[matched]
-    wrong = (truth.heights[matched] != pred.heights[other]) | (truth.widths[matched] != pred.widths[other])
+    if truth.sizes.shape[1] != pred.sizes.shape[1]:
+        yield _other_axes(truth, pred)
+        return
+    wrong = (truth.sizes[matched] != pred.sizes[other]).any(axis=1)
     one_array = len(truth.arrays) == len(pred.arrays) == 1
     for image, partner in list(zip(matched[wrong], other[wrong], strict=True))[: 1 if one_array else None]:
         yield Problem(
@@ -159,7 +162,23 @@ def _shape_problems(inventory: Inventory, positions: NDArray[np.int64], ids: lis
             store=pred.store,
             array=pred.arrays[pred.array_of_image[partner]].path,
             image="" if one_array else ids[image],
-            found=f"{pred.heights[partner]} x {pred.widths[partner]} pixels",
-            expected=f"{truth.heights[image]} x {truth.widths[image]} as in truth",
+            found=f"{_by(pred.sizes[partner])} pixels",
+            expected=f"{_by(truth.sizes[image])} as in truth",
             advice="nothing is resized unseen: store predictions at the size of the truth",
         )
+
+
+def _other_axes(truth: ImageSet, pred: ImageSet) -> Problem:
+    return Problem(
+        kind="shape",
+        side="pred",
+        store=pred.store,
+        array=pred.arrays[0].path,
+        found=f"images of {pred.sizes.shape[1]} dimensions",
+        expected=f"{truth.sizes.shape[1]} as in truth",
+        advice="store predictions in the form of the truth: (y, x) images or (z, y, x) volumes",
+    )
+
+
+def _by(size: NDArray[np.int64]) -> str:
+    return " x ".join(map(str, size.tolist()))

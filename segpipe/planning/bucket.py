@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from math import prod
 
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.storage import ObjectInfo
@@ -21,13 +22,15 @@ class BucketSide:
         objects: for each array, the storage units to be read: key relative to the array -> what the
             inventory saw, None where there is no such object.
         array: for each image the number of its array in `arrays`; -1 if the image has no label map.
-        index: for each image its position along the image axis; -1 where the array is the image.
+        index: for each image its position along the image axis; -1 where the array has none.
+        corner: for each image its first pixel along each axis of pixels.
     """
 
     arrays: tuple[ArrayMeta, ...]
     objects: tuple[Mapping[str, ObjectInfo | None], ...]
     array: tuple[int, ...]
     index: tuple[int, ...]
+    corner: tuple[tuple[int, ...], ...]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -46,14 +49,14 @@ class Bucket:
     Attributes:
         number: its place in the plan.
         ids: of its images, in order.
-        sizes: (height, width) of each image in pixels.
+        sizes: (y, x) or (z, y, x) of each image, px.
         truth, pred: where the label maps lie.
         key: the key of its partial counts.
     """
 
     number: int
     ids: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...]
+    sizes: tuple[tuple[int, ...], ...]
     truth: BucketSide
     pred: BucketSide
     key: str = ""
@@ -69,4 +72,4 @@ class Bucket:
     @cached_property
     def pixels(self) -> int:
         """The pixels of all its images."""
-        return sum(height * width for height, width in self.sizes)
+        return sum(map(prod, self.sizes))

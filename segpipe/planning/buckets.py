@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import product
 from math import lcm
 
 import numpy as np
@@ -57,16 +58,16 @@ def cut_buckets(inventory: Inventory, alignment: Alignment, bucket_images: int) 
 def image_bytes(inventory: Inventory) -> int:
     """Decoded bytes of truth and pred of the largest image."""
     truth, pred = inventory.truth, inventory.pred
-    largest = int((truth.heights * truth.widths).max(initial=0))
+    largest = int(truth.pixels.max(initial=0))
     return largest * (_itemsize(truth) + _itemsize(pred))
 
 
 def units_along_images(images: ImageSet) -> tuple[int, int]:
     """Images per storage unit and per unit that is read at once (the inner chunk of a shard)."""
     array = images.arrays[0]
-    if len(images.arrays) > 1 or len(array.shape) < 3:
+    if len(images.arrays) > 1 or images.index_in_array[0] < 0:
         return 1, 1
-    return array.chunks[0], (array.inner_chunks or array.chunks)[0]
+    return array.without_classes(array.chunks)[0], array.label_units[0]
 
 
 def read_amplification(inventory: Inventory, alignment: Alignment, cut: Cut) -> float:
@@ -126,17 +127,34 @@ def _itemsize(images: ImageSet) -> int:
     return max((array.dtype.itemsize for array in images.arrays), default=1)
 
 
-def stored_units(array: ArrayMeta, indices: NDArray[np.int64]) -> list[str]:
+def stored_units(array: ArrayMeta, images: ImageSet, positions: NDArray[np.int64]) -> list[str]:
     """The keys of the storage units that hold some images of an array, in order, relative to the array.
 
     Args:
-        array: (image, y, x), or (y, x) with the single index -1.
-        indices: positions along the image axis.
+        array: one of the arrays of the images.
+        images: the images of one side.
+        positions: int64 (image,); those of them that are asked for; all lie in `array`.
     """
-    rows, columns = array.grid[-2:]
-    places = (
-        [()]
-        if len(array.shape) == 2
-        else [(unit,) for unit in sorted(set((indices // array.chunks[0]).tolist()))]
-    )
-    return [array.chunk_key((*place, y, x)) for place in places for y in range(rows) for x in range(columns)]
+    boxes = np.concatenate([images.corners[positions], images.sizes[positions]], axis=1)
+    units: set[tuple[int, ...]] = set()
+    # Nearly always all images have the same extent, and their units are a product.
+    for box in np.unique(boxes, axis=0):
+        corner, size = np.split(box, 2)
+        index = images.index_in_array[positions[(boxes == box).all(axis=1)]]
+        units.update(product(*_unit_ranges(array, index, corner, corner + size)))
+    return [array.chunk_key(coords) for coords in sorted(units)]
+
+
+def _unit_ranges(
+    array: ArrayMeta, index: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]
+) -> list[list[int]]:
+    """The places of storage units along each dimension of an array."""
+    chunks = array.without_classes(array.chunks)
+    pixels = [
+        list(range(start // unit, -(-stop // unit)))
+        for start, stop, unit in zip(first.tolist(), last.tolist(), chunks[-len(first) :], strict=True)
+    ]
+    places = pixels if index[0] < 0 else [sorted(set((index // chunks[0]).tolist())), *pixels]
+    if array.class_axis is not None:
+        places.insert(array.class_axis, list(range(array.grid[array.class_axis])))
+    return places

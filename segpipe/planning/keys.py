@@ -27,12 +27,12 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
     identity = [
         [SCHEMA_VERSION, COUNTING_VERSION, "confusion", truth_rules.num_classes],
         [truth_rules.identity, pred_rules.identity],
-        [bucket.ids, _side(bucket.truth), _side(bucket.pred)],
+        [bucket.ids, bucket.sizes, _side(bucket.truth), _side(bucket.pred)],
     ]
     text = json.dumps(identity, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
     return blake2b(text.encode(), digest_size=20).hexdigest()
 
 
 def _side(side: BucketSide) -> list[Any]:
-    arrays = [[array.document_text, list(array.shape[-2:])] for array in side.arrays]
-    return [arrays, side.array, side.index, side.fingerprint]
+    arrays = [[array.document_text, array.class_axis] for array in side.arrays]
+    return [arrays, side.array, side.index, side.corner, side.fingerprint]

@@ -61,11 +61,10 @@ class Plan:
         for number in range(len(self)):
             chosen = slice(*self.cut.starts[number : number + 2])
             truth, pred = self.alignment.truth[chosen], self.alignment.pred[chosen]
-            heights, widths = self.inventory.truth.heights[truth], self.inventory.truth.widths[truth]
             bucket = Bucket(
                 number=number,
                 ids=tuple(self.alignment.ids[chosen]),
-                sizes=tuple(zip(heights.tolist(), widths.tolist(), strict=True)),
+                sizes=_tuples(self.inventory.truth.sizes[truth]),
                 truth=_bucket_side(self.inventory.truth, truth),
                 pred=_bucket_side(self.inventory.pred, pred),
             )
@@ -95,22 +94,28 @@ def make_plan(config: EvaluationConfig) -> Plan:
 def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
     if not len(positions) or positions[0] < 0:
         # Images without a prediction are in buckets of their own.
-        return BucketSide((), (), (-1,) * len(positions), (-1,) * len(positions))
+        none = (-1,) * len(positions)
+        return BucketSide((), (), none, none, ())
     numbers, index = images.array_of_image[positions], images.index_in_array[positions]
     used = sorted(set(numbers.tolist()))
     ordinal = np.searchsorted(used, numbers)
     arrays = [images.arrays[number] for number in used]
     return BucketSide(
         arrays=tuple(arrays),
-        objects=tuple(_seen(images, array, index[ordinal == at]) for at, array in enumerate(arrays)),
+        objects=tuple(_seen(images, array, positions[ordinal == at]) for at, array in enumerate(arrays)),
         array=tuple(ordinal.tolist()),
         index=tuple(index.tolist()),
+        corner=_tuples(images.corners[positions]),
     )
 
 
-def _seen(images: ImageSet, array: ArrayMeta, indices: NDArray[np.int64]) -> dict[str, ObjectInfo | None]:
+def _seen(images: ImageSet, array: ArrayMeta, positions: NDArray[np.int64]) -> dict[str, ObjectInfo | None]:
     prefix = f"{array.path}/" if array.path else ""
-    return {key: images.objects.get(prefix + key) for key in stored_units(array, indices)}
+    return {key: images.objects.get(prefix + key) for key in stored_units(array, images, positions)}
+
+
+def _tuples(rows: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(tuple, rows.tolist()))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,21 @@ _OBJECT = pa.struct(
         ("content", pa.string()),
     ]
 )
-_ARRAY = pa.struct([("path", pa.string()), ("shape", pa.list_(pa.int64())), ("document", pa.string())])
+_ARRAY = pa.struct(
+    [
+        ("path", pa.string()),
+        ("shape", pa.list_(pa.int64())),
+        ("document", pa.string()),
+        ("class_axis", pa.int8()),
+    ]
+)
+_PIXELS = pa.list_(pa.list_(pa.int64()))
 _SIDE = [
     ("arrays", pa.list_(_ARRAY)),
     ("objects", pa.list_(_OBJECT)),
     ("array", pa.list_(pa.int32())),
     ("index", pa.list_(pa.int64())),
+    ("corner", _PIXELS),
 ]
 SCHEMA = pa.schema(
     [
@@ -42,8 +51,7 @@ SCHEMA = pa.schema(
         ("key", pa.string()),
         ("hit", pa.bool_()),
         ("ids", pa.list_(pa.string())),
-        ("height", pa.list_(pa.int64())),
-        ("width", pa.list_(pa.int64())),
+        ("size", _PIXELS),
         ("truth_fingerprint", pa.string()),
         ("pred_fingerprint", pa.string()),
         ("truth", pa.struct(_SIDE)),
@@ -106,8 +114,7 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
         "key": bucket.key,
         "hit": item.hit,
         "ids": bucket.ids,
-        "height": [height for height, _ in bucket.sizes],
-        "width": [width for _, width in bucket.sizes],
+        "size": bucket.sizes,
         "truth_fingerprint": bucket.truth.fingerprint,
         "pred_fingerprint": bucket.pred.fingerprint,
         "truth": _side_row(bucket.truth),
@@ -118,7 +125,12 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
 def _side_row(side: BucketSide) -> dict[str, Any]:
     return {
         "arrays": [
-            {"path": array.path, "shape": array.shape, "document": array.document_text}
+            {
+                "path": array.path,
+                "shape": array.shape,
+                "document": array.document_text,
+                "class_axis": array.class_axis,
+            }
             for array in side.arrays
         ],
         "objects": [
@@ -128,6 +140,7 @@ def _side_row(side: BucketSide) -> dict[str, Any]:
         ],
         "array": side.array,
         "index": side.index,
+        "corner": side.corner,
     }
 
 
@@ -147,7 +160,7 @@ def _planned(row: dict[str, Any]) -> PlannedBucket:
     bucket = Bucket(
         number=row["bucket"],
         ids=tuple(row["ids"]),
-        sizes=tuple(zip(row["height"], row["width"], strict=True)),
+        sizes=tuple(map(tuple, row["size"])),
         truth=_side(row["truth"]),
         pred=_side(row["pred"]),
         key=row["key"],
@@ -160,10 +173,14 @@ def _side(row: dict[str, Any]) -> BucketSide:
     for item in row["objects"]:
         objects[item["array"]][item["key"]] = _object(item)
     return BucketSide(
-        arrays=tuple(_array(item["path"], tuple(item["shape"]), item["document"]) for item in row["arrays"]),
+        arrays=tuple(
+            _array(item["path"], tuple(item["shape"]), item["document"], item["class_axis"])
+            for item in row["arrays"]
+        ),
         objects=tuple(objects),
         array=tuple(row["array"]),
         index=tuple(row["index"]),
+        corner=tuple(map(tuple, row["corner"])),
     )
 
 
@@ -174,5 +191,6 @@ def _object(item: dict[str, Any]) -> ObjectInfo | None:
 
 
 @lru_cache(maxsize=4096)
-def _array(path: str, shape: tuple[int, ...], document: str) -> ArrayMeta:
-    return parse_array(path, {**json.loads(document), "shape": list(shape)}, {})
+def _array(path: str, shape: tuple[int, ...], document: str, class_axis: int | None) -> ArrayMeta:
+    meta = parse_array(path, {**json.loads(document), "shape": list(shape)}, {})
+    return replace(meta, class_axis=class_axis)

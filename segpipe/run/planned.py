@@ -135,12 +135,12 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
     seconds = estimate_s(sums.left["pixels"] * per_pixel, sums.left["objects"])
     cluster = choose_cluster(plan.config.cluster, seconds)
     warnings = list(_warnings(plan))
-    skipped = sorted(set(range(len(inventory.truth.heights))) - set(plan.alignment.truth.tolist()))
+    skipped = sorted(set(range(len(inventory.truth))) - set(plan.alignment.truth.tolist()))
     return PlanSummary(
         images=plan.images,
         pixels=sums.pixels,
         skipped_images=len(skipped),
-        skipped_pixels=int((inventory.truth.heights[skipped] * inventory.truth.widths[skipped]).sum()),
+        skipped_pixels=int(inventory.truth.pixels[skipped].sum()),
         buckets=len(plan),
         hits=sums.hits,
         images_left=sums.left["images"],

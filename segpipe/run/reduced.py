@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _partials(run: Path, bucket: Bucket, store: PartialStore | None, found: Redu
     if store is not None:
         whole = store.read(bucket.key) or _joined(run, bucket, store) or _recount(run, bucket, store, found)
     parts = [whole] if whole else list(_parts(run, bucket))
-    planned = {name: height * width for name, (height, width) in zip(bucket.ids, bucket.sizes, strict=True)}
+    planned = dict(zip(bucket.ids, map(prod, bucket.sizes), strict=True))
     for part in parts:
         counted = dict(zip(part.ids, part.counts.cells.pixels().tolist(), strict=True))
         if any(planned.pop(name, None) != pixels for name, pixels in counted.items()):

@@ -43,6 +43,10 @@ NODE_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 DOCUMENTS = (*NODE_DOCUMENTS, ".zattrs", ".zmetadata")
 
 
+Box = tuple[slice, ...]
+"""Part of an array: `slice(start, stop)` along each of its dimensions."""
+
+
 @dataclass(frozen=True)
 class ArrayMeta:
     """A Zarr array, as far as its metadata tell.
@@ -50,7 +54,8 @@ class ArrayMeta:
     `path` is within the store ("" is its root). `chunks` is the shape of the storage unit: of the shard if
     the array is sharded, and then `inner_chunks` is the shape of the chunks in it, else None. `fill_value` is
     what an absent chunk is read as. `document` is what of the metadata decides decoding. `has_checksum` tells
-    whether a changed bit in a chunk is noticed.
+    whether a changed bit in a chunk is noticed. `class_axis` is the axis that runs over the classes where
+    not labels are stored but logits and the like; None: there is no such axis.
     """
 
     path: str
@@ -64,6 +69,27 @@ class ArrayMeta:
     attributes: Json
     document: Json
     has_checksum: bool
+    class_axis: int | None = None
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """The shape without the axis of classes: that of the label maps."""
+        return self.without_classes(self.shape)
+
+    @property
+    def label_units(self) -> tuple[int, ...]:
+        """The shape of what is decoded at once, chunk or inner chunk, without the axis of classes."""
+        return self.without_classes(self.inner_chunks or self.chunks)
+
+    def without_classes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """One number for each axis, without that of the axis of classes."""
+        return tuple(size for axis, size in enumerate(sizes) if axis != self.class_axis)
+
+    def stored_box(self, box: Box) -> Box:
+        """A box of label maps, as a box of the array: whole along the axis of classes."""
+        if self.class_axis is None:
+            return box
+        return (*box[: self.class_axis], slice(0, self.shape[self.class_axis]), *box[self.class_axis :])
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -17,8 +17,8 @@ from segpipe.kernels.positions import InvalidValues, find_invalid
 INVALID_SHOWN = 8
 """Distinct invalid values that are kept of each image and side, each with its first position."""
 
-Region = tuple[int, slice, slice]
-"""A rectangle of pixels that no stored chunk covers: image, rows, columns."""
+Region = tuple[int, tuple[slice, ...]]
+"""A box of pixels that no stored chunk covers: image, and one slice along each axis of pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,32 @@ class LabelMaps:
     """The label maps of some images of one side, as they lie in the store.
 
     Attributes:
-        values: (image, y, x), any integer dtype; absent chunks hold the fill value. None: there are no label
-            maps, every pixel is void.
-        absent: the rectangles that no stored chunk covers.
+        values: (image, y, x) or (image, z, y, x), any integer dtype; absent chunks hold the fill value. None:
+            there are no label maps, every pixel is void.
+        absent: the boxes that no stored chunk covers.
     """
 
     values: NDArray[Any] | None
     absent: Sequence[Region] = ()
+
+    def part(self, images: slice, box: tuple[slice, ...]) -> LabelMaps:
+        """A box of the pixels of some images; nothing is copied."""
+        if self.values is None:
+            return self
+        inside = (_overlap(region, images, box) for region in self.absent)
+        return LabelMaps(self.values[(images, *box)], [region for region in inside if region])
+
+
+def _overlap(region: Region, images: slice, box: tuple[slice, ...]) -> Region | None:
+    """What of a region lies in a part, counted from the part's corner."""
+    image, own = region
+    if not images.start <= image < images.stop:
+        return None
+    spans = [
+        slice(max(mine.start, part.start) - part.start, min(mine.stop, part.stop) - part.start)
+        for mine, part in zip(own, box, strict=True)
+    ]
+    return (image - images.start, tuple(spans)) if all(span.start < span.stop for span in spans) else None
 
 
 @dataclass(frozen=True)
@@ -119,9 +138,9 @@ def _absent_parts(
 
 def _mask(regions: Iterable[Region], image: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     mask = np.zeros(shape, np.bool_)
-    for number, rows, columns in regions:
+    for number, box in regions:
         if number == image:
-            mask[rows, columns] = True
+            mask[box] = True
     return mask
 
 

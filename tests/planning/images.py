@@ -51,7 +51,7 @@ def grouped(ids: list[str]) -> ImageSet:
 
 
 def _images(metas: list[ArrayMeta], arrays: list[int], index: list[int], ids: list[str] | None) -> ImageSet:
-    sizes = np.full(len(arrays), 4, np.int64)
+    sizes = np.full((len(arrays), 2), 4, np.int64)
     keys = (meta.object_key(unit) for meta in metas for unit in meta.units())
     return ImageSet(
         store="store",
@@ -59,8 +59,8 @@ def _images(metas: list[ArrayMeta], arrays: list[int], index: list[int], ids: li
         arrays=metas,
         array_of_image=np.array(arrays, np.int64),
         index_in_array=np.array(index, np.int64),
-        heights=sizes,
-        widths=sizes,
+        corners=np.zeros_like(sizes),
+        sizes=sizes,
         columns={},
         objects={key: ObjectInfo(16, f"tag of {key}", 0) for key in keys},
     )

@@ -24,7 +24,7 @@ SEEN = ObjectInfo(30, "tag", 5)
 def side(**changes: Any) -> BucketSide:
     """Two images in one chunk."""
     given = {"arrays": (META,), "objects": ({"c/0/0/0": SEEN},), "array": (0, 0), "index": (0, 1)}
-    return BucketSide(**{**given, **changes})
+    return BucketSide(**{**given, "corner": ((0, 0), (0, 0)), **changes})
 
 
 BUCKET = Bucket(0, ("a", "b"), ((4, 4), (4, 4)), side(), side())
@@ -44,7 +44,9 @@ DECIDES: dict[str, dict[str, Any]] = {
     "chunks": {"arrays": (array("labels", (8, 4, 4), (2, 4, 2)),)},
     "shards": {"arrays": (array("labels", (8, 4, 4), (2, 4, 4), (4, 4, 4)),)},
     "codecs": {"arrays": (array("labels", (8, 4, 4), (2, 4, 4), codecs=[{"name": "bytes"}]),)},
-    "valid extent": {"arrays": (array("labels", (8, 4, 3), (2, 4, 4)),)},
+    "valid extent": {"sizes": ((4, 3), (4, 4))},
+    "first pixel of an image": {"corner": ((0, 0), (0, 1))},
+    "axis of classes": {"arrays": (replace(META, class_axis=1),)},
 }
 
 SAME: dict[str, dict[str, Any]] = {
@@ -60,7 +62,7 @@ SAME: dict[str, dict[str, Any]] = {
 
 def changed(which: str, changes: dict[str, Any]) -> Bucket:
     """The bucket with a change on one side."""
-    if "ids" in changes:
+    if changes.keys() & {"ids", "sizes"}:
         return replace(BUCKET, **changes)
     part = side(**changes)
     return replace(BUCKET, truth=part) if which == "truth" else replace(BUCKET, pred=part)
@@ -108,7 +110,7 @@ def test_rules_and_versions_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> N
 def test_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
     """In order, or some buckets by number, over several groups of rows; absent objects stay absent."""
     lost = side(objects=({"c/0/0/0": None},))
-    none = BucketSide((), (), (-1, -1), (-1, -1))
+    none = BucketSide((), (), (-1, -1), (-1, -1), ())
     kinds = [BUCKET, replace(BUCKET, truth=lost), replace(BUCKET, pred=none)]
     planned = [
         PlannedBucket(replace(kinds[number % 3], number=number, key=f"{number:040x}"), number % 2 == 0)

@@ -45,8 +45,7 @@ def test_images_are_sorted_by_name_and_keep_their_own_sizes(tmp_path: Path) -> N
     write_group(tmp_path, MAPS)
     images = find_images(view(tmp_path), "")
     assert images.ids == ["a", "b", "c"]
-    assert images.heights.tolist() == [3, 5, 4]
-    assert images.widths.tolist() == [9, 6, 4]
+    assert images.sizes.tolist() == [[3, 9], [5, 6], [4, 4]]
     assert images.index_in_array.tolist() == [-1, -1, -1]
     assert [images.arrays[array].path for array in images.array_of_image] == ["a", "b", "c"]
 

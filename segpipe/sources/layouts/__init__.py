@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import Problem
 from segpipe.registry import Registry
+from segpipe.sources.claims import claim_problems
 from segpipe.sources.columns import FILL_ADVICE, UnreadableColumn, declares_fill
 from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView, join
 from segpipe.sources.storage import ObjectInfo
@@ -32,8 +33,9 @@ class ImageSet:
     ids: one a image, all different; None: the store names none, they are told apart by position.
     arrays: the arrays that hold them.
     array_of_image: int64 (image,), position in `arrays`.
-    index_in_array: int64 (image,), position along the first dimension; -1: the array is the image.
-    heights, widths: int64 (image,), px.
+    index_in_array: int64 (image,), position along the first dimension; -1: the array has no such dimension.
+    corners, sizes: int64 (image, axis), px; the first pixel of the image along each axis of pixels, (y, x) or
+        (z, y, x), and how many there are. The axes of pixels are the last ones of a label map.
     columns: name -> values (image,): bool, int64, uint64, float64, or object (str).
     left_out: name -> why a column beside them is not among `columns`.
     objects: every object of the store, key -> info.
@@ -45,8 +47,8 @@ class ImageSet:
     arrays: list[ArrayMeta]
     array_of_image: NDArray[np.int64]
     index_in_array: NDArray[np.int64]
-    heights: NDArray[np.int64]
-    widths: NDArray[np.int64]
+    corners: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     columns: dict[str, NDArray[Any]]
     objects: Mapping[str, ObjectInfo]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -54,6 +56,24 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.array_of_image)
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """int64 (image,); how many pixels each image has."""
+        pixels: NDArray[np.int64] = self.sizes.prod(axis=1)
+        return pixels
+
+
+def whole_arrays(arrays: Sequence[ArrayMeta]) -> dict[str, NDArray[np.int64]]:
+    """`corners` and `sizes` of images that each fill an array of their own."""
+    sizes = np.array([meta.label_shape for meta in arrays], np.int64)
+    return {"corners": np.zeros_like(sizes), "sizes": sizes}
+
+
+def whole_slices(meta: ArrayMeta) -> dict[str, NDArray[np.int64]]:
+    """`corners` and `sizes` of images that lie one after the other along the first axis of an array."""
+    sizes = np.tile(np.array(meta.label_shape[1:], np.int64), (meta.label_shape[0], 1))
+    return {"corners": np.zeros_like(sizes), "sizes": sizes}
 
 
 Layout = Callable[[StoreView, str], ImageSet]
@@ -65,11 +85,13 @@ LAYOUTS: Registry[Layout] = Registry(
 
 
 def label_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
-    """What is wrong with the dtype of an array of label maps."""
+    """What is wrong with the dtype of an array of label maps, or with the shape that it claims."""
+    problems = claim_problems(view, meta)
     if meta.dtype.kind in "iub":
-        return []
+        return problems
     advice = FLOAT_ADVICE if meta.dtype.kind == "f" else "store label maps as integers"
-    return [problem(view, "dtype", str(meta.dtype), "an integer dtype", array=meta.path, advice=advice)]
+    wrong = problem(view, "dtype", str(meta.dtype), "an integer dtype", array=meta.path, advice=advice)
+    return [*problems, wrong]
 
 
 def id_problems(view: StoreView, array: str, ids: Sequence[str]) -> list[Problem]:

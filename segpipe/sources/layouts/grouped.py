@@ -18,6 +18,7 @@ from segpipe.sources.layouts import (
     id_problems,
     label_problems,
     problem,
+    whole_arrays,
 )
 from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView
 
@@ -67,8 +68,7 @@ def find_images(view: StoreView, array_path: str) -> ImageSet:
         arrays=images,
         array_of_image=np.arange(len(images), dtype=np.int64),
         index_in_array=np.full(len(images), -1, np.int64),
-        heights=np.array([meta.shape[0] for meta in images], np.int64),
-        widths=np.array([meta.shape[1] for meta in images], np.int64),
+        **whole_arrays(images),
         columns=columns,
         objects=view.objects,
         left_out=left_out,

@@ -18,6 +18,7 @@ from segpipe.sources.layouts import (
     id_problems,
     label_problems,
     problem,
+    whole_slices,
 )
 from segpipe.sources.metadata import SHOWN_ARRAYS, ArrayMeta, GroupMeta, StoreView, join
 
@@ -65,15 +66,14 @@ def _image_set(
     left_out: dict[str, str],
     declared: bool,
 ) -> ImageSet:
-    count, height, width = meta.shape
+    count = meta.label_shape[0]
     return ImageSet(
         store=view.storage.url,
         ids=ids,
         arrays=[meta],
         array_of_image=np.zeros(count, np.int64),
         index_in_array=np.arange(count, dtype=np.int64),
-        heights=np.full(count, height, np.int64),
-        widths=np.full(count, width, np.int64),
+        **whole_slices(meta),
         columns=columns,
         objects=view.objects,
         left_out=left_out,
