@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import InputError, Problem
 from segpipe.sources.checked import ExpectedObjects, open_checked
+from segpipe.sources.claims import MANY_CHUNKS
 from segpipe.sources.metadata import ArrayMeta, StoreView
 
 MAX_COLUMN_BYTES = 1 << 30
@@ -100,6 +101,8 @@ def _check_kind(meta: ArrayMeta) -> None:
         message = f"its values are packed ({packed[0]}); store the values themselves"
     elif meta.shape[0] * meta.dtype.itemsize > MAX_COLUMN_BYTES:
         message = f"it takes more than {MAX_COLUMN_BYTES >> 20} MiB"
+    elif meta.grid[0] > MANY_CHUNKS:
+        message = f"it has {meta.grid[0]:,} chunks; at most {MANY_CHUNKS:,}"
     if message:
         raise UnreadableColumn(message)
 
