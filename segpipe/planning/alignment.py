@@ -49,7 +49,8 @@ def align(inventory: Inventory, config: EvaluationConfig) -> Alignment:
         positions = _positions(truth.ids, pred.ids)
         ids = truth.ids
     problems = list(_shape_problems(inventory, positions, ids))
-    missing = [_missing(truth, ids[index]) for index in np.flatnonzero(positions < 0)]
+    never = set(pred.never_written or ())
+    missing = [_missing(truth, ids[index], never) for index in np.flatnonzero(positions < 0)]
     if config.on_missing_pred == "error":
         problems += missing
     if config.on_extra_pred == "error" and pred.ids is not None:
@@ -106,12 +107,13 @@ def _one_sided(truth: ImageSet, pred: ImageSet) -> Problem:
     )
 
 
-def _missing(truth: ImageSet, image: str) -> Problem:
+def _missing(truth: ImageSet, image: str, never_written: set[str]) -> Problem:
+    unfinished = image in never_written
     return Problem(
         kind="missing image",
         side="pred",
         image=image,
-        found="no prediction",
+        found="an image that was never written, in an unfinished store" if unfinished else "no prediction",
         expected=f"one for every image of {truth.store}",
         advice="complete the predictions, or say on_missing_pred: skip (coverage drops) or count_as_void",
     )

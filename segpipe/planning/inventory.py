@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from segpipe.config import EvaluationConfig, SideConfig
 from segpipe.errors import InputError, Problem
+from segpipe.sources.completeness import only_written
 from segpipe.sources.layouts import LAYOUTS, ImageSet
 from segpipe.sources.metadata import StoreView, view_store
 from segpipe.sources.storage import content_hashed, open_storage
@@ -35,13 +36,33 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
                 views[settings.store] = listing.submit(_view, settings.store)
         for side, settings in (("truth", config.truth), ("pred", config.pred)):
             try:
-                images = LAYOUTS[config.layout](views[settings.store].result(), settings.array)
+                view = views[settings.store].result()
+                images = only_written(view, LAYOUTS[config.layout](view, settings.array))
+                problems += _unfinished(images) if side == "truth" else []
                 found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
             except InputError as error:
                 problems += [replace(problem, side=side) for problem in error.problems]
     if problems:
         raise InputError(problems)
     return Inventory(*found)
+
+
+def _unfinished(truth: ImageSet) -> list[Problem]:
+    """Truth of which a part was never written would shrink the dataset without a word."""
+    if not truth.never_written:
+        return []
+    absent = len(truth.never_written)
+    return [
+        Problem(
+            kind="unfinished store",
+            side="truth",
+            store=truth.store,
+            image=truth.never_written[0],
+            found=f"{absent} of {absent + len(truth)} images that were never written, this one first",
+            expected="all of them",
+            advice="write the rest (the same `segpipe import` goes on where it was stopped)",
+        )
+    ]
 
 
 def _view(store: str) -> StoreView:

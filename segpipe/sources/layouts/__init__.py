@@ -40,6 +40,8 @@ class ImageSet:
     left_out: name -> why a column beside them is not among `columns`.
     objects: every object of the store, key -> info.
     declares_missing_fill: the store itself declares absent chunks to be fill value.
+    never_written: ids that the store has room for and whose label maps its writer never wrote, so that they
+        are not among the images; None: the store is finished, or keeps no such record.
     """
 
     store: str
@@ -53,6 +55,7 @@ class ImageSet:
     objects: Mapping[str, ObjectInfo]
     left_out: dict[str, str] = field(default_factory=dict)
     declares_missing_fill: bool = False
+    never_written: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.array_of_image)
