@@ -17,11 +17,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from segpipe.classes import MAX_CLASSES, ClassList, LabelRules
+from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules
 from segpipe.errors import ConfigError
 from segpipe.resources import config_text
 
@@ -36,6 +37,9 @@ PARTIALS_FOLDER = "partials"
 MAX_CONFIG_BYTES = 16 << 20
 MAX_SHOWN = 200
 """Longer values are not repeated in a message."""
+
+MAX_BASES = 4
+"""How many class files may build upon one another."""
 
 EXPECTED = {
     "model_type": "input should be keys and values",
@@ -78,6 +82,7 @@ class SideConfig(Frozen):
     store: str = Field(min_length=1)
     array: str = ""
     remap: dict[Label, ClassRef] | None = None
+    reduce_zero_label: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,24 +116,73 @@ Shade = Annotated[int, Field(ge=0, le=255)]
 
 
 class ClassesConfig(Frozen):
-    """The names of the classes in the order of their ids, and their colours where they are known."""
+    """The classes, and what belongs to them wherever they are evaluated; what a class file holds.
+
+    Attributes:
+        names: in the order of their ids.
+        colors: (red, green, blue) of each class, where they are known.
+        groups: name -> classes that are scored as one as well; groups may overlap.
+        ids: the raw label of each class, where that is not its place in the list.
+        reduce_zero_label: raw label 0 is ignored in truth, label k is the class k - 1.
+        ignore_labels: truth values that take no part, unless the evaluation lists its own.
+    """
 
     names: tuple[str, ...]
     colors: tuple[tuple[Shade, Shade, Shade] | None, ...] = ()
+    groups: dict[str, tuple[ClassRef, ...]] = {}
+    ids: tuple[Label, ...] | None = None
+    reduce_zero_label: bool = False
+    ignore_labels: tuple[Label, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> ClassesConfig:
         with _config_mistakes():
             self.class_list()
-        strange = [name for name in self.names if not name.strip() or re.search("[\ud800-\udfff]", name)]
+        strange = [
+            name
+            for name in (*self.names, *self.groups)
+            if not name.strip() or re.search("[\ud800-\udfff]", name)
+        ]
         if strange:
-            message = f"{strange[0]!a} is no name for a class"
+            message = f"{strange[0]!a} is no name for a class or a group"
             raise ValueError(message)
+        self._check_ids()
         return self
+
+    def _check_ids(self) -> None:
+        ids = self.ids
+        if ids is None:
+            return
+        message = ""
+        if len(ids) != len(self.names):
+            message = f"ids: found {len(ids)}, expected one for each of the {len(self.names)} classes"
+        elif len(set(ids)) != len(ids):
+            twice = next(label for at, label in enumerate(ids) if label in ids[:at])
+            message = f"ids: label {twice} is given to two classes; to merge labels use remap"
+        elif self.reduce_zero_label:
+            message = "ids and reduce_zero_label both say which label is which class; give one of them"
+        if message:
+            raise ValueError(message)
 
     def class_list(self) -> ClassList:
         """The plain class list."""
-        return ClassList(self.names, self.colors)
+        groups = [
+            ClassGroup(name, tuple(sorted({self.class_id(one, f"groups.{name}") for one in members})))
+            for name, members in self.groups.items()
+        ]
+        return ClassList(self.names, self.colors, tuple(groups))
+
+    def class_id(self, name: int | str, key: str) -> int:
+        """The id of a class given by id or by name (of `key`, which a mistake names)."""
+        names = self.names
+        if isinstance(name, int) and 0 <= name < len(names):
+            return name
+        if isinstance(name, str) and name in names:
+            return names.index(name)
+        near = get_close_matches(str(name), names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"{key}: no class {name!r} among the {len(names)} classes{hint}"
+        raise ConfigError(message)
 
 
 class ClusterConfig(BaseModel):
@@ -141,6 +195,22 @@ class ClusterConfig(BaseModel):
     def options(self) -> dict[str, Any]:
         """Everything but the kind."""
         return dict(self.model_extra or {})
+
+
+class LayoutConfig(BaseModel):
+    """How images lie in the stores: the kind, and the options of that kind, which the kind itself checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str = "stacked"
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the kind."""
+        return dict(self.model_extra or {})
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name} {value}" for name, value in self.options().items())
+        return f"{self.kind} ({options})" if options else self.kind
 
 
 class ImageTable(Frozen):
@@ -159,8 +229,27 @@ def _classes(value: Any) -> Any:
             raise ValueError(message)
         return {"names": ClassList.numbered(value).names}
     if isinstance(value, str):
-        return _named("classes", value)
-    return {"names": value} if isinstance(value, (list, tuple)) else value
+        return _based({"file": value})
+    return {"names": value} if isinstance(value, (list, tuple)) else _based(value)
+
+
+def _based(value: Any) -> Any:
+    """Classes with the key `file`: what that class file holds, but for what stands beside the key."""
+    for _ in range(MAX_BASES):
+        if not isinstance(value, dict) or "file" not in value:
+            return value
+        name = value["file"]
+        base = _named("classes", name) if isinstance(name, str) else None
+        if not isinstance(base, dict):
+            message = f"file: {name!r} is no class file; it holds keys such as names and colors"
+            raise ValueError(message)
+        value = {**base, **{key: item for key, item in value.items() if key != "file"}}
+    message = f"file: more than {MAX_BASES} class files build upon one another"
+    raise ValueError(message)
+
+
+def _layout(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
 
 
 def _cluster(value: Any) -> Any:
@@ -195,13 +284,14 @@ class EvaluationConfig(Frozen):
 
     truth: SideConfig
     pred: SideConfig
-    layout: str = "stacked"
+    layout: Annotated[LayoutConfig, BeforeValidator(_layout)] = LayoutConfig()
     image_table: ImageTable | None = None
 
     classes: Annotated[ClassesConfig, BeforeValidator(_classes)]
-    ignore_labels: tuple[Label, ...] = ()
+    ignore_labels: tuple[Label, ...] = Field(default=None, validate_default=True)
     void_labels: tuple[Label, ...] = ()
     remap: dict[Label, ClassRef] | None = None
+    reduce_zero_label: bool | None = None
     exclude_classes: tuple[ClassRef, ...] = ()
 
     on_missing_pred: Literal["error", "skip", "count_as_void"] = "error"
@@ -226,6 +316,12 @@ class EvaluationConfig(Frozen):
             store = pred.get("store", "") if isinstance(pred, dict) else str(pred).partition("::")[0]
             return {**value, "model": folder_name(str(store))}
         return value
+
+    @field_validator("ignore_labels", mode="before")
+    @classmethod
+    def _of_the_classes(cls, value: Any, info: ValidationInfo) -> Any:
+        classes = info.data.get("classes")
+        return (classes.ignore_labels if classes else ()) if value is None else value
 
     @field_validator("suite")
     @classmethod
@@ -260,7 +356,8 @@ class EvaluationConfig(Frozen):
         table = self.image_table and self.image_table.model_copy(
             update={"path": _absolute(self.image_table.path)}
         )
-        rest = {"image_table": table, "results": _absolute(self.results)}
+        rest: dict[str, Any] = {"image_table": table, "layout": _absolute_table(self.layout)}
+        rest |= {"results": _absolute(self.results)}
         return self.model_copy(update={"truth": changed["truth"], "pred": changed["pred"], **rest})
 
     def class_list(self) -> ClassList:
@@ -269,31 +366,58 @@ class EvaluationConfig(Frozen):
 
     def class_id(self, name: int | str, key: str) -> int:
         """The id of a class given by id or by name (of `key`, which a mistake names)."""
-        names = self.classes.names
-        if isinstance(name, int) and 0 <= name < len(names):
-            return name
-        if isinstance(name, str) and name in names:
-            return names.index(name)
-        near = get_close_matches(str(name), names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        message = f"{key}: no class {name!r} among the {len(names)} classes{hint}"
-        raise ConfigError(message)
+        return self.classes.class_id(name, key)
 
     def excluded(self) -> tuple[int, ...]:
         """The ids of `exclude_classes`, sorted."""
         return tuple(sorted({self.class_id(name, "exclude_classes") for name in self.exclude_classes}))
 
     def rules(self, side: Side) -> LabelRules:
-        """What the raw values of one side mean; a side's own `remap` goes before the common one."""
-        settings = self.truth if side == "truth" else self.pred
-        remap = self.remap if settings.remap is None else settings.remap
-        codes = None if remap is None else {raw: self.class_id(name, "remap") for raw, name in remap.items()}
+        """What the raw values of one side mean.
+
+        A side's own `remap` or `reduce_zero_label` goes before the common one, and that before what the
+        classes say (`ids`, `reduce_zero_label`).
+        """
+        reduced, remap = self.mapping(side)
+        num_classes = len(self.classes.names)
+        if reduced:
+            remap = {class_id + 1: class_id for class_id in range(num_classes)}
         no_class = self.ignore_labels if side == "truth" else self.void_labels
-        return LabelRules.of(len(self.classes.names), remap=codes, no_class=no_class)
+        zero = (0,) if reduced and side == "truth" else ()
+        return LabelRules.of(num_classes, remap=remap, no_class=(*zero, *no_class))
+
+    def mapping(self, side: Side) -> tuple[bool, dict[int, int] | None]:
+        """Whether the zero label is reduced; else raw label -> class id, None where labels are class ids."""
+        reduced: bool | None = None
+        for key, level in ((f"{side}.", getattr(self, side)), ("", self)):
+            if level.remap is not None and level.reduce_zero_label:
+                message = f"{key}reduce_zero_label and {key}remap both say what labels mean; give one of them"
+                raise ConfigError(message)
+            reduced = level.reduce_zero_label if reduced is None else reduced
+            if level.remap is not None and not reduced:
+                return False, {raw: self.class_id(name, "remap") for raw, name in level.remap.items()}
+            if reduced:
+                break
+        ids = self.classes.ids
+        if reduced and ids is not None:
+            message = "reduce_zero_label and classes.ids both say what labels mean; give one of them"
+            raise ConfigError(message)
+        if reduced is None and self.classes.reduce_zero_label:
+            return True, None
+        return bool(reduced), None if ids is None else {raw: place for place, raw in enumerate(ids)}
 
     def to_yaml(self) -> str:
         """The whole configuration with all defaults, as YAML that loads again."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _absolute_table(layout: LayoutConfig) -> LayoutConfig:
+    table = layout.options().get("table")
+    return (
+        LayoutConfig(**{**layout.model_dump(), "table": _absolute(table)})
+        if isinstance(table, str)
+        else layout
+    )
 
 
 def _absolute(address: str) -> str:
@@ -391,6 +515,8 @@ def _override(values: dict[str, Any], text: str) -> None:
         if isinstance(inner, str) and parent in SIDES:
             store, _, array = inner.partition("::")
             inner = {"store": store, "array": array}
+        elif isinstance(inner, str) and parent == "classes":
+            inner = {"file": inner}
         values[parent] = dict(inner) if isinstance(inner, Mapping) else {}
         values = values[parent]
     try:

@@ -52,7 +52,7 @@ LATE: dict[str, str] = {
     "segpipe.run.opened": "xarray and pandas take half a second, and the command's tables need neither",
     "segpipe.terminal": "types of stages, for annotations only",
     "segpipe.kernels": "Numba is loaded by the first count, not by the import",
-    "segpipe.planning.image_table": "pandas is loaded only where a table is joined",
+    "segpipe.sources.tables": "pandas is loaded only where a table is joined",
     "segpipe.metrics.scores": "pandas is loaded only where a table of scores is asked for",
     "segpipe.reports.parquet": "pyarrow is loaded only where Parquet is written",
     "segpipe.execution.clusters": "distributed is loaded only where a Dask cluster was chosen",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import product
-from math import lcm
+from math import lcm, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,17 +77,35 @@ def read_amplification(inventory: Inventory, alignment: Alignment, cut: Cut) -> 
     window = bucket * (len(bucket) + 1) + within // cut.window_images
     read = needed = 0
     for images, position in ((inventory.truth, alignment.truth), (inventory.pred, alignment.pred)):
-        array = images.arrays[0]
         there = position >= 0
-        unit = images.index_in_array[position[there]] // units_along_images(images)[1]
-        unit = np.where(unit < 0, position[there], unit)
-        order = np.lexsort((unit, window[there]))
-        pairs = np.stack([window[there][order], unit[order]])
-        distinct = 1 + int((np.diff(pairs, axis=1) != 0).any(axis=0).sum()) if there.any() else 0
-        weight = array.dtype.itemsize * units_along_images(images)[1]
-        read += distinct * weight
-        needed += len(np.unique(unit)) * weight
+        if there.any():
+            decoded, stored = _decoded_bytes(images, position[there], window[there])
+            read, needed = read + decoded, needed + stored
     return read / needed if needed else 1.0
+
+
+def _decoded_bytes(
+    images: ImageSet, positions: NDArray[np.int64], window: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Bytes that are decoded when some images are read window by window, and bytes of all that is decoded."""
+    array, corners = images.array_of_image[positions], images.corners[positions]
+    lengths = np.array([meta.label_units[-corners.shape[1] :] for meta in images.arrays], np.int64)[array]
+    first, last = corners // lengths, -(-(corners + images.sizes[positions]) // lengths)
+    along = images.index_in_array[positions] // units_along_images(images)[1]
+    unit_bytes = np.array([_unit_bytes(meta) for meta in images.arrays], np.int64)[array]
+    sums = []
+    # What lies in the same window, or anywhere, of one array and one unit along the images is read once.
+    for keys in ((window, array, along), (array, along)):
+        order = np.lexsort(keys)
+        sorted_keys = np.stack(keys)[:, order]
+        starts = np.flatnonzero(np.r_[True, (np.diff(sorted_keys, axis=1) != 0).any(axis=0)])
+        extent = np.maximum.reduceat(last[order], starts) - np.minimum.reduceat(first[order], starts)
+        sums.append(int((extent.prod(axis=1) * unit_bytes[order][starts]).sum()))
+    return sums[0], sums[1]
+
+
+def _unit_bytes(meta: ArrayMeta) -> int:
+    return prod(meta.inner_chunks or meta.chunks) * meta.dtype.itemsize
 
 
 def _bucket_length(inventory: Inventory, bucket_images: int) -> int:

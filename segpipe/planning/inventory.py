@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from segpipe.config import EvaluationConfig, SideConfig
 from segpipe.errors import InputError, Problem
 from segpipe.sources.completeness import only_written
-from segpipe.sources.layouts import LAYOUTS, ImageSet
+from segpipe.sources.layouts import ImageSet, find_images
 from segpipe.sources.metadata import StoreView, view_store
 from segpipe.sources.storage import content_hashed, open_storage
 
@@ -37,7 +37,7 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
         for side, settings in (("truth", config.truth), ("pred", config.pred)):
             try:
                 view = views[settings.store].result()
-                images = only_written(view, LAYOUTS[config.layout](view, settings.array))
+                images = only_written(view, find_images(config.layout, view, settings.array))
                 problems += _unfinished(images) if side == "truth" else []
                 found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
             except InputError as error:

@@ -14,12 +14,12 @@ from segpipe.errors import Problem
 from segpipe.planning.alignment import Alignment, align
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.buckets import Cut, cut_buckets, read_amplification, stored_units
-from segpipe.planning.image_table import join_table
 from segpipe.planning.inventory import Inventory, take_inventory
 from segpipe.planning.keys import bucket_key
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.storage import ObjectInfo
+from segpipe.sources.tables import join_table
 
 FIRST_KEYS = 5
 """How many absent objects of an array a message names."""

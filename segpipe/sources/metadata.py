@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from segpipe.errors import InputError, Problem
 from segpipe.sources import documents
+from segpipe.sources.consolidated import ADVICE as CONTRADICTION_ADVICE
+from segpipe.sources.consolidated import COMPARED, contradiction
 from segpipe.sources.documents import (
     DocumentFault,
     Json,
@@ -42,6 +44,8 @@ KNOWN_V3 = {
 NODE_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 DOCUMENTS = (*NODE_DOCUMENTS, ".zattrs", ".zmetadata")
 
+
+T = TypeVar("T")
 
 Box = tuple[slice, ...]
 """Part of an array: `slice(start, stop)` along each of its dimensions."""
@@ -81,8 +85,8 @@ class ArrayMeta:
         """The shape of what is decoded at once, chunk or inner chunk, without the axis of classes."""
         return self.without_classes(self.inner_chunks or self.chunks)
 
-    def without_classes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """One number for each axis, without that of the axis of classes."""
+    def without_classes(self, sizes: tuple[T, ...]) -> tuple[T, ...]:
+        """One entry for each axis, without that of the axis of classes."""
         return tuple(size for axis, size in enumerate(sizes) if axis != self.class_axis)
 
     def stored_box(self, box: Box) -> Box:
@@ -156,7 +160,8 @@ class StoreView:
     """A store at the moment of its listing: which objects there are, and what the metadata among them say.
 
     Consolidated metadata are used where they are at least as new as the document they stand for, so that a
-    group of 10^5 arrays costs no open per array; an array whose own document is gone is gone.
+    group of 10^5 arrays costs no open per array; an array whose own document is gone is gone. The first
+    documents they stand for are read as well, and must say the same.
     """
 
     storage: Storage
@@ -179,25 +184,33 @@ class StoreView:
         """The names of the arrays and groups directly below a group, sorted."""
         return sorted(self._names.get(path.strip("/"), ()))
 
-    def arrays_below(self, path: str) -> list[ArrayMeta]:
-        """The arrays directly below a group, sorted by name.
+    def arrays_below(self, path: str, *, deep: bool = False) -> list[ArrayMeta]:
+        """The arrays directly below a group, sorted by name; `deep`: and those of the groups in it.
 
         Raises:
             InputError: the metadata of some cannot be used; all of them are listed.
         """
         arrays: list[ArrayMeta] = []
         problems: list[Problem] = []
-        for name in self.children(path):
+        for below in sorted(self._paths_below(path.strip("/"), deep)):
             try:
-                node = self._parse(join(path.strip("/"), name))
+                node = self._parse(below)
             except DocumentFault as fault:
-                problems.append(self._problem(join(path.strip("/"), name), fault))
+                problems.append(self._problem(below, fault))
                 continue
             if isinstance(node, ArrayMeta):
                 arrays.append(node)
         if problems:
             raise InputError(problems)
         return arrays
+
+    def _paths_below(self, path: str, deep: bool) -> Iterator[str]:
+        """The nodes in a group."""
+        for name in self.children(path):
+            below = join(path, name)
+            yield below
+            if deep:
+                yield from self._paths_below(below, deep)
 
     def outline(self, path: str) -> Outline | None:
         """Shape and names of the dimensions of an array; None if it is no array, or claims nonsense."""
@@ -251,8 +264,17 @@ class StoreView:
             relative = path[len(group) :].lstrip("/")
             entry = consolidated.documents.get(relative if name == "zarr.json" else join(relative, name))
             if isinstance(entry, dict) and consolidated.modified_ns >= self.objects[key].modified_ns:
+                self._compare(key, entry)
                 return entry
         return self._read(key)
+
+    def _compare(self, key: str, entry: Json) -> None:
+        """Hold what consolidated metadata say against the document itself, for the first few documents."""
+        if key not in self._compared and len(self._compared) < COMPARED:
+            self._compared[key] = contradiction(self._read(key), entry)
+        if self._compared.get(key):
+            expected = "the same in both"
+            raise DocumentFault(found=self._compared[key], expected=expected, advice=CONTRADICTION_ADVICE)
 
     def _consolidated(self, group: str) -> _Consolidated:
         """The consolidated metadata of a group, of either format; empty if it has none."""
@@ -333,6 +355,11 @@ class StoreView:
 
     @cached_property
     def _consolidations(self) -> dict[str, _Consolidated]:
+        return {}
+
+    @cached_property
+    def _compared(self) -> dict[str, str]:
+        """Key of a document -> how consolidated metadata contradict it."""
         return {}
 
     @cached_property

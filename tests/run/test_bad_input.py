@@ -201,11 +201,15 @@ def test_both_sides_are_told_at_once(pair: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"layout": "padded"}, "no layout 'padded'; known: grouped, stacked"),
+        ({"layout": "tiled"}, "no layout 'tiled'; known: grouped, .*stacked"),
+        ({"layout": {"kind": "stacked", "window": 3}}, "the layout stacked has no such option"),
+        ({"layout": "manifest"}, "layout.table: is missing; the layout manifest needs it"),
+        ({"layout": {"kind": "manifest", "table": "/nowhere.csv"}}, "/nowhere.csv cannot be read"),
+        ({"layout": {"kind": "raster", "window": 0}}, "layout.window: found 0, expected"),
         ({"cluster": {"kind": "slurm"}}, "no cluster 'slurm'; known: .*local"),
         ({"cluster": {"kind": "threads", "threads": 0}}, "cluster 'threads': threads: "),
         ({"truth": "gs://bucket/truth.zarr"}, "gs"),
-        ({"image_table": {"path": "/nowhere.csv"}}, "image_table: /nowhere.csv cannot be read"),
+        ({"image_table": {"path": "/nowhere.csv"}}, "/nowhere.csv cannot be read"),
     ],
     ids=str,
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import Problem
+from segpipe.config import LayoutConfig
+from segpipe.errors import ConfigError, Problem
 from segpipe.registry import Registry
 from segpipe.sources.claims import claim_problems
 from segpipe.sources.columns import FILL_ADVICE, UnreadableColumn, declares_fill
@@ -24,6 +26,13 @@ FLOAT_ADVICE = (
     "and xarray makes floats of integers that have a _FillValue, unless they are opened and written with "
     "mask_and_scale=False"
 )
+
+DIMENSION_ADVICE = {
+    2: "set `layout: grouped` on the group above if each of its arrays is one image, `raster` for a scene",
+    3: "set `layout: stacked` for images (image, y, x), `layout: volume` for a volume (z, y, x)",
+    4: "set `layout: volume` for volumes (image, z, y, x); logits and one-hot maps need `representation`",
+}
+"""Dimensions of an array -> what may be meant, where another number was expected."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +76,104 @@ class ImageSet:
         return pixels
 
 
-def whole_arrays(arrays: Sequence[ArrayMeta]) -> dict[str, NDArray[np.int64]]:
+def whole_arrays(arrays: Sequence[ArrayMeta]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`corners` and `sizes` of images that each fill an array of their own."""
     sizes = np.array([meta.label_shape for meta in arrays], np.int64)
-    return {"corners": np.zeros_like(sizes), "sizes": sizes}
+    return np.zeros_like(sizes), sizes
 
 
-def whole_slices(meta: ArrayMeta) -> dict[str, NDArray[np.int64]]:
+def whole_slices(meta: ArrayMeta) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`corners` and `sizes` of images that lie one after the other along the first axis of an array."""
     sizes = np.tile(np.array(meta.label_shape[1:], np.int64), (meta.label_shape[0], 1))
-    return {"corners": np.zeros_like(sizes), "sizes": sizes}
+    return np.zeros_like(sizes), sizes
 
 
-Layout = Callable[[StoreView, str], ImageSet]
-"""`find_images(view, array_path)`: the images at a path. Raises InputError that lists all problems."""
+Layout = Callable[..., ImageSet]
+"""`find_images(view, array_path, *, option=default, ...)`: the images at a path.
+
+Raises InputError that lists all problems, and ConfigError for the value of an option.
+"""
 
 LAYOUTS: Registry[Layout] = Registry(
-    "layout", ("segpipe.sources.layouts.stacked", "segpipe.sources.layouts.grouped")
+    "layout",
+    tuple(
+        f"{__name__}.{name}"
+        for name in ("stacked", "grouped", "nested", "padded", "raster", "volume", "manifest")
+    ),
 )
+
+AxisKinds = tuple[frozenset[str], ...]
+"""For each dimension, what it may be: `image`, `z`, `y`, `x`."""
+
+Y_X: AxisKinds = (frozenset("y"), frozenset("x"))
+Z_Y_X: AxisKinds = (frozenset("z"), *Y_X)
+
+NAMES_OF_AXES = {
+    "image": {"image"},
+    "z": {"z", "depth", "d", "slice", "plane", "level"},
+    "y": {"y", "height", "h", "row", "rows", "lat", "latitude"},
+    "x": {"x", "width", "w", "col", "cols", "column", "columns", "lon", "longitude"},
+    "channel": {"c", "channel", "channels", "class", "classes", "band", "bands"},
+}
+"""What the names of dimensions say; other names say nothing."""
+
+
+def find_images(layout: LayoutConfig, view: StoreView, array_path: str) -> ImageSet:
+    """The images of one side, as the layout finds them.
+
+    Raises:
+        ConfigError: no such layout, or it has no such option.
+        InputError: what is wrong with the store, all of it.
+    """
+    find = LAYOUTS[layout.kind]
+    parameters = signature(find).parameters.values()
+    known = {
+        parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    given = layout.options()
+    for name in given:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            message = f"layout.{name}: the layout {layout.kind} has no such option; it has: {listed}"
+            raise ConfigError(message)
+    for name, parameter in known.items():
+        if name not in given and parameter.default is parameter.empty:
+            message = f"layout.{name}: is missing; the layout {layout.kind} needs it"
+            raise ConfigError(message)
+    return find(view, array_path, **given)
+
+
+def dimension_problems(view: StoreView, meta: ArrayMeta, kinds: AxisKinds) -> list[Problem]:
+    """Dimensions that are not those expected, by their number or by their names; and sizes of 0."""
+    expected = f"({', '.join(sorted(kind)[0] for kind in kinds)})"
+    if len(meta.label_shape) != len(kinds):
+        found = f"{len(meta.label_shape)} dimensions, shape {meta.label_shape}"
+        advice = DIMENSION_ADVICE.get(len(meta.label_shape), "")
+        wanted = f"{len(kinds)} {expected}"
+        return [problem(view, "shape", found, wanted, array=meta.path, advice=advice)]
+    problems = []
+    if meta.label_shape[0] == 0 and "image" in kinds[0]:
+        problems.append(problem(view, "empty dataset", "0 images", "at least one", array=meta.path))
+    elif 0 in meta.label_shape:
+        found = (
+            f"images of {' x '.join(map(str, meta.label_shape[-len(kinds) + ('image' in kinds[0]) :]))} px"
+        )
+        problems.append(problem(view, "shape", found, "at least one pixel", array=meta.path))
+    names = meta.without_classes(meta.dimension_names) if meta.dimension_names else ()
+    if any(axis_kind(name) not in {None, *kind} for name, kind in zip(names, kinds, strict=False)):
+        found = f"the dimensions {', '.join(map(str, names))}"
+        advice = f"write the array again with its dimensions in the order {expected}"
+        problems.append(problem(view, "dims", found, expected, array=meta.path, advice=advice))
+    return problems
+
+
+def axis_kind(name: str | None) -> str | None:
+    """What the name of a dimension says it is; None: nothing.
+
+    >>> axis_kind("Height"), axis_kind("dim_0")
+    ('y', None)
+    """
+    return next((kind for kind, names in NAMES_OF_AXES.items() if (name or "").lower() in names), None)
 
 
 def label_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:

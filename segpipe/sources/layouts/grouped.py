@@ -13,8 +13,12 @@ from segpipe.errors import InputError, Problem
 from segpipe.sources.columns import UnreadableColumn, declares_fill, id_texts, read_column
 from segpipe.sources.layouts import (
     LAYOUTS,
+    Y_X,
+    AxisKinds,
     ImageSet,
+    dimension_problems,
     fill_declared,
+    group_above,
     id_problems,
     label_problems,
     problem,
@@ -45,15 +49,20 @@ def find_images(view: StoreView, array_path: str) -> ImageSet:
     Raises:
         InputError: every reason why it cannot be evaluated.
     """
+    return grouped_images(view, array_path, Y_X)
+
+
+def grouped_images(view: StoreView, array_path: str, kinds: AxisKinds, *, deep: bool = False) -> ImageSet:
+    """The arrays of a group with such dimensions (see `find_images`); `deep`: of the groups in it as well."""
     group = view.node(array_path)
     if isinstance(group, ArrayMeta):
         found = f"an array of shape {group.shape}"
         advice = "set `layout: stacked`, or name the group that holds one array for each image"
         raise InputError(problem(view, "layout", found, "a group", array=group.path, advice=advice))
-    arrays = view.arrays_below(group.path)
+    arrays = view.arrays_below(group.path, deep=deep)
     images = [meta for meta in arrays if not _is_column(meta)]
-    ids = [meta.path.rpartition("/")[2] for meta in images]
-    problems = [found for meta in images for found in _image_problems(view, meta)]
+    ids = [meta.path.removeprefix(group.path).strip("/") for meta in images]
+    problems = [found for meta in images for found in _image_problems(view, meta, kinds)]
     problems += id_problems(view, group.path, ids) + _count_problems(view, group.path, images)
     columns, left_out = attribute_columns(images)
     tables = [meta for meta in arrays if _is_column(meta)]
@@ -62,16 +71,39 @@ def find_images(view: StoreView, array_path: str) -> ImageSet:
     problems += wrong
     if problems:
         raise InputError(problems)
+    corners, sizes = whole_arrays(images)
     return ImageSet(
         store=view.storage.url,
         ids=ids,
         arrays=images,
         array_of_image=np.arange(len(images), dtype=np.int64),
         index_in_array=np.full(len(images), -1, np.int64),
-        **whole_arrays(images),
+        corners=corners,
+        sizes=sizes,
         columns=columns,
         objects=view.objects,
         left_out=left_out,
+        declares_missing_fill=declared,
+    )
+
+
+def lone_image(view: StoreView, meta: ArrayMeta, kinds: AxisKinds) -> ImageSet:
+    """An array with such dimensions as one image, without an id."""
+    problems = _image_problems(view, meta, kinds)
+    declared, wrong = _fill_declared(view, group_above(view, meta.path), [meta])
+    if problems or wrong:
+        raise InputError(problems + wrong)
+    corners, sizes = whole_arrays([meta])
+    return ImageSet(
+        store=view.storage.url,
+        ids=None,
+        arrays=[meta],
+        array_of_image=np.zeros(1, np.int64),
+        index_in_array=np.full(1, -1, np.int64),
+        corners=corners,
+        sizes=sizes,
+        columns=attribute_columns([meta])[0],
+        objects=view.objects,
         declares_missing_fill=declared,
     )
 
@@ -102,16 +134,9 @@ def _is_column(meta: ArrayMeta) -> bool:
     return meta.dimension_names == (ID_ARRAY,)
 
 
-def _image_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
-    if len(meta.shape) != 2:
-        found = f"{len(meta.shape)} dimensions, shape {meta.shape}"
-        advice = "keep only images (y, x), and columns of the one dimension `image`, in the group"
-        return [problem(view, "shape", found, "2 (y, x)", array=meta.path, advice=advice)]
-    problems = label_problems(view, meta)
-    if 0 in meta.shape:
-        found = f"an image of {meta.shape[0]} x {meta.shape[1]} px"
-        problems.append(problem(view, "shape", found, "at least one pixel", array=meta.path))
-    return problems
+def _image_problems(view: StoreView, meta: ArrayMeta, kinds: AxisKinds) -> list[Problem]:
+    shape = dimension_problems(view, meta, kinds)
+    return shape if shape and len(meta.label_shape) != len(kinds) else label_problems(view, meta) + shape
 
 
 def _count_problems(view: StoreView, path: str, images: Sequence[ArrayMeta]) -> list[Problem]:
@@ -168,7 +193,7 @@ def _order(stored: Sequence[str], ids: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _fill_declared(
-    view: StoreView, group: GroupMeta, images: Sequence[ArrayMeta]
+    view: StoreView, group: GroupMeta | None, images: Sequence[ArrayMeta]
 ) -> tuple[bool, list[Problem]]:
     declared = [fill_declared(view, meta, group) for meta in images]
     return bool(declared) and all(fill for fill, _ in declared), [

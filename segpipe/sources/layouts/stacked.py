@@ -12,7 +12,10 @@ from segpipe.errors import InputError, Problem
 from segpipe.sources.columns import FILL_ADVICE, UnreadableColumn, declares_fill, id_texts, read_column
 from segpipe.sources.layouts import (
     LAYOUTS,
+    Y_X,
+    AxisKinds,
     ImageSet,
+    dimension_problems,
     fill_declared,
     group_above,
     id_problems,
@@ -27,9 +30,8 @@ ID_ARRAY = "image"
 
 ID_ATTRIBUTE = "image_ids"
 
-Y_NAMES = {"y", "height", "h", "row", "rows", "lat", "latitude"}
-X_NAMES = {"x", "width", "w", "col", "cols", "column", "columns", "lon", "longitude"}
-CHANNEL_NAMES = {"c", "channel", "channels", "class", "classes", "band", "bands"}
+IMAGE_Y_X: AxisKinds = (frozenset({"image", "z"}), *Y_X)
+"""The slices of one volume may be taken for images."""
 
 
 @LAYOUTS.register("stacked")
@@ -42,10 +44,15 @@ def find_images(view: StoreView, array_path: str) -> ImageSet:
     Raises:
         InputError: every reason why it cannot be evaluated.
     """
+    return stacked_images(view, array_path, IMAGE_Y_X)
+
+
+def stacked_images(view: StoreView, array_path: str, kinds: AxisKinds) -> ImageSet:
+    """The images along the first dimension of an array with such dimensions (see `find_images`)."""
     meta = view.node(array_path)
     if isinstance(meta, GroupMeta):
         raise InputError(_group_problem(view, meta.path))
-    problems = [*label_problems(view, meta), *_shape_problems(view, meta)]
+    problems = [*label_problems(view, meta), *dimension_problems(view, meta, kinds)]
     if problems:
         raise InputError(problems)
     beside = _Beside(view, meta, group_above(view, meta.path))
@@ -67,13 +74,15 @@ def _image_set(
     declared: bool,
 ) -> ImageSet:
     count = meta.label_shape[0]
+    corners, sizes = whole_slices(meta)
     return ImageSet(
         store=view.storage.url,
         ids=ids,
         arrays=[meta],
         array_of_image=np.zeros(count, np.int64),
         index_in_array=np.arange(count, dtype=np.int64),
-        **whole_slices(meta),
+        corners=corners,
+        sizes=sizes,
         columns=columns,
         objects=view.objects,
         left_out=left_out,
@@ -93,36 +102,6 @@ def _group_problem(view: StoreView, path: str) -> Problem:
         "name an array as STORE::array, or set `layout: grouped` if every array of the group is one image"
     )
     return problem(view, "layout", found, "an array (image, y, x)", array=path, advice=advice)
-
-
-def _shape_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
-    """Dimensions, their order, and sizes of 0."""
-    if len(meta.shape) != 3:
-        advice = {
-            2: "set `layout: grouped` on the group above if every array in it is one image",
-            4: "one-hot maps, logits and volumes are other representations: store one label for each pixel",
-        }.get(len(meta.shape), "")
-        found = f"{len(meta.shape)} dimensions, shape {meta.shape}"
-        return [problem(view, "shape", found, "3 (image, y, x)", array=meta.path, advice=advice)]
-    problems = []
-    if meta.shape[0] == 0:
-        problems.append(problem(view, "empty dataset", "0 images", "at least one", array=meta.path))
-    elif 0 in meta.shape:
-        found = f"images of {meta.shape[1]} x {meta.shape[2]} px"
-        problems.append(problem(view, "shape", found, "at least one pixel", array=meta.path))
-    if _is_other_order(meta.dimension_names):
-        found = f"the dimensions {', '.join(map(str, meta.dimension_names or ()))}"
-        advice = "write the array again with its dimensions in the order (image, y, x)"
-        problems.append(problem(view, "dims", found, "(image, y, x)", array=meta.path, advice=advice))
-    return problems
-
-
-def _is_other_order(names: tuple[str | None, ...] | None) -> bool:
-    """Whether names say that the dimensions are not (image, y, x); names that say nothing are accepted."""
-    first, second, third = [(name or "").lower() for name in names or ("", "", "")]
-    spatial = Y_NAMES | X_NAMES | CHANNEL_NAMES
-    rest = X_NAMES | CHANNEL_NAMES | {ID_ARRAY}
-    return first in spatial or second in rest or third in Y_NAMES | CHANNEL_NAMES | {ID_ARRAY}
 
 
 @dataclass

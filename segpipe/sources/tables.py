@@ -1,8 +1,9 @@
-"""Metadata columns from a CSV or Parquet table, joined to the images by id."""
+"""Tables beside the stores, CSV or Parquet: one row for each image, known by its id."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,22 @@ from segpipe.config import ImageTable
 from segpipe.errors import ConfigError, InputError, Problem
 
 
+def read_table(table: ImageTable, required: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """The columns of a table, each (row,): bool, int, float, or object (str, '' where there is nothing).
+
+    Raises:
+        ConfigError: it cannot be read, or a column is missing.
+    """
+    frame = _read(table)
+    missing = [name for name in (table.id, *required) if name not in frame.columns]
+    if missing:
+        known = ", ".join(map(str, frame.columns))
+        message = f"{table.path} has no column {missing[0]!r}; it has {known}"
+        raise ConfigError(message)
+    columns = {str(name): _plain(frame[name].to_numpy()) for name in frame.columns}
+    return columns | {table.id: np.array([str(value) for value in frame[table.id]], object)}
+
+
 def join_table(table: ImageTable, ids: list[str]) -> dict[str, NDArray[Any]]:
     """The columns of a table in the order of `ids`, each (image,).
 
@@ -20,12 +37,8 @@ def join_table(table: ImageTable, ids: list[str]) -> dict[str, NDArray[Any]]:
         ConfigError: the table cannot be read or has no id column.
         InputError: an id is given twice, or an image has no row; all of them are listed.
     """
-    frame = _read(table)
-    if table.id not in frame.columns:
-        known = ", ".join(map(str, frame.columns))
-        message = f"image_table: {table.path} has no column {table.id!r}; it has {known}"
-        raise ConfigError(message)
-    keys = [str(value) for value in frame[table.id]]
+    columns = read_table(table)
+    keys = columns.pop(table.id).tolist()
     row_of = {key: row for row, key in enumerate(keys)}
     advice = f"give {table.path} exactly one row for each image"
     problems = [
@@ -40,7 +53,7 @@ def join_table(table: ImageTable, ids: list[str]) -> dict[str, NDArray[Any]]:
     if problems:
         raise InputError(problems)
     rows = [row_of[key] for key in ids]
-    return {str(name): _plain(frame[name].to_numpy()[rows]) for name in frame.columns if name != table.id}
+    return {name: values[rows] for name, values in columns.items()}
 
 
 def _read(table: ImageTable) -> Any:
@@ -58,7 +71,7 @@ def _read(table: ImageTable) -> Any:
             frame[table.id] = pandas.read_csv(path, encoding="utf-8-sig", **options)[table.id]
         return frame
     except (OSError, ValueError) as error:
-        message = f"image_table: {path} cannot be read as CSV or Parquet ({error})"
+        message = f"{path} cannot be read as CSV or Parquet ({error})"
         raise ConfigError(message) from None
 
 
