@@ -13,11 +13,26 @@ MAX_CLASSES = 65_533
 
 
 @dataclass(frozen=True)
+class ClassGroup:
+    """Classes that are also scored as one: the name of the group, and the ids of its classes."""
+
+    name: str
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ClassList:
-    """The classes in the order of their ids 0..K-1; a colour is (red, green, blue), 0..255, or None."""
+    """The classes in the order of their ids 0..K-1.
+
+    Attributes:
+        names: of the classes.
+        colors: (red, green, blue), 0..255, or None, of each class.
+        groups: classes that are scored together as well; a class may be in many groups, or in none.
+    """
 
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int] | None, ...] = ()
+    groups: tuple[ClassGroup, ...] = ()
 
     def __post_init__(self) -> None:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -32,9 +47,19 @@ class ClassList:
         if len(self.colors) != len(self.names):
             message = f"classes: {len(self.names)} names and {len(self.colors)} colours"
             raise ConfigError(message)
+        for group in self.groups:
+            if not group.members or not set(group.members) <= set(range(len(self.names))):
+                message = f"groups: {group.name!r} has the classes {list(group.members)}; name one or more"
+                raise ConfigError(message)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def groups_overlap(self) -> bool:
+        """Whether a class is in more than one group."""
+        members = [class_id for group in self.groups for class_id in group.members]
+        return len(set(members)) < len(members)
 
     @classmethod
     def numbered(cls, num_classes: int) -> ClassList:

@@ -24,6 +24,7 @@ from segpipe.reports.tables import (
     aggregates_table,
     counts_table,
     coverage_line,
+    groups_tables,
     headline,
     notes_table,
     per_class_table,
@@ -370,6 +371,7 @@ def show_results(console: Console, run: Run) -> None:
 def _result_tables(run: Run) -> Iterator[Table]:
     yield without(aggregates_table(run.computed), "what it is")
     yield per_class_table(run.computed)
+    yield from (without(table, "what it is") for table in groups_tables(run.computed))
     notes = notes_table(run.computed)
     if notes.rows:
         yield notes

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import ZstdCodec
 from zarr.errors import ZarrUserWarning
 
-from segpipe.classes import ClassList
+from segpipe.classes import ClassGroup, ClassList
 from segpipe.counts.columns import COLUMN_DTYPES, ColumnKind, clean_text, plain_column, stored_names
 from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
@@ -136,6 +136,7 @@ class ResultsWriter:
             # xarray makes coordinates of the names that it finds here.
             "coordinates": " ".join(["class_id", *self._names.values()]),
             "class_colors": [None if color is None else list(color) for color in self._classes.colors],
+            "class_groups": [[group.name, list(group.members)] for group in self._classes.groups],
             "metadata_columns": [[name, self._names[name], kind] for name, kind in self._kinds.items()],
         }
 
@@ -180,6 +181,7 @@ def _reserved() -> set[str]:
     """Every name that results or tables give to a figure of their own."""
     images = {f"image_{name}" for name in [*COUNT_NAMES, *IMAGE_SCORES]}
     metrics = set(METRICS) | {f"mean_{name}" for name in METRICS}
+    groups = {f"group_{name}" for name in [*metrics, *_AREAS, "name"]}
     averaged = {f"{name}{end}" for name in metrics for end in ("_per_image", "_per_image_class")}
     fixed = {
         *COUNT_NAMES,
@@ -192,7 +194,7 @@ def _reserved() -> set[str]:
         "image_edge",
         "images",
     }
-    return images | metrics | averaged | fixed
+    return images | metrics | groups | averaged | fixed
 
 
 class _Growing:
@@ -280,11 +282,12 @@ class ResultsReader:
             attributes = self._group.attrs.asdict()
             stored = cast(list[tuple[str, str, ColumnKind]], attributes["metadata_columns"])
             colors = tuple(color and tuple(color) for color in cast(Any, attributes["class_colors"]))
+            groups = [ClassGroup(name, tuple(of)) for name, of in cast(Any, attributes["class_groups"])]
         except (OSError, ValueError, KeyError, zarr.errors.BaseZarrError) as error:
             raise InputError(self._damage("", error)) from error
         self.columns: dict[str, ColumnKind] = {name: kind for name, _, kind in stored}
         self.names: dict[str, str] = {name: array for name, array, _ in stored}
-        self.classes = ClassList(tuple(map(str, self.read("class_name"))), colors)
+        self.classes = ClassList(tuple(map(str, self.read("class_name"))), colors, tuple(groups))
 
     def __len__(self) -> int:
         """The number of images."""
@@ -409,16 +412,25 @@ def write_scores(path: str | Path, scores: Scores) -> None:
     group = zarr.open_group(str(path), mode="r+")
     group.attrs["rules"] = cast(Any, scores.rules.document())
     _write_image_scores(group, scores)
+    _write_pooled_scores(group, scores, "class_name")
+    if scores.groups is not None:
+        names = [one.name for one in scores.classes.groups]
+        _store(group, "group_name", _texts(names), ("group_name",), {"long_name": "group of classes"})
+        _write_pooled_scores(group, scores.groups, "group_name", "group_")
+    _consolidate(str(path))
+
+
+def _write_pooled_scores(group: zarr.Group, scores: Scores, dim: str, prefix: str = "") -> None:
+    """Areas, scores per class (or group of classes) and aggregates."""
     for name, (side, meaning) in _AREAS.items():
         attributes = {"long_name": meaning, "units": "pixel"}
-        _store(group, name, getattr(scores.areas, side), ("class_name",), attributes)
+        _store(group, prefix + name, getattr(scores.areas, side), (dim,), attributes)
     for name, values in scores.per_class.items():
         one = METRICS[name]
         attributes = _score_attributes(one.title, one.formula, one.best, one.minimum, one.maximum)
-        _store(group, name, values, ("class_name",), attributes)
+        _store(group, prefix + name, values, (dim,), attributes)
     for name, aggregate in scores.aggregates.items():
-        _store(group, name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
-    _consolidate(str(path))
+        _store(group, prefix + name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
 
 
 def _write_image_scores(group: zarr.Group, scores: Scores) -> None:

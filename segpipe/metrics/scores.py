@@ -85,6 +85,8 @@ class Scores:
         per_image: name -> float64 (image,), the scores of each image by itself in the order in which the
             images came; empty where images were not scored one by one.
         units_per_pixel: what a pixel of weight 1 counts as in `counts` and `areas`; 1 without weights.
+        groups: the scores of the groups of classes, with the groups in place of the classes; None where
+            there are no groups, or where no summed matrix was scored.
     """
 
     classes: ClassList
@@ -96,6 +98,7 @@ class Scores:
     aggregates: Mapping[str, Aggregate]
     per_image: Mapping[str, FloatArray] = field(default_factory=dict)
     units_per_pixel: int = 1
+    groups: Scores | None = None
 
     def __getitem__(self, name: str) -> float:
         """The value of one aggregate."""
@@ -119,6 +122,17 @@ class Scores:
             }
             for index, name in enumerate(self.classes.names)
         ]
+
+    def group_rows(self) -> list[dict[str, Any]]:
+        """One row per group of classes: name, its classes, areas and scores."""
+        if self.groups is None:
+            return []
+        rows = []
+        for group, row in zip(self.classes.groups, self.groups.class_rows(), strict=True):
+            names = [self.classes.names[class_id] for class_id in group.members]
+            figures = {key: value for key, value in row.items() if not key.startswith("class_")}
+            rows.append({"group_name": group.name, "classes": names, **figures})
+        return rows
 
     def aggregate_rows(self) -> list[dict[str, Any]]:
         """One row per aggregate: name, value, what it averages, what it stands on."""

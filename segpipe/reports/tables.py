@@ -5,7 +5,7 @@ Cells are one printable line each, and are not escaped: who renders them escapes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,30 @@ def per_class_table(scores: Scores) -> Table:
     ]
     columns = (Column("id"), _NAME, Column("truth px"), Column("pred px"), *map(Column, names))
     return Table("Classes", columns, rows)
+
+
+def groups_tables(scores: Scores) -> list[Table]:
+    """Every group of classes with its areas and scores, and what they average to; none without groups."""
+    if scores.groups is None:
+        return []
+    names = list(scores.groups.per_class)
+    rows: Rows = [
+        (
+            printable(row["group_name"]),
+            printable(_listed(row["classes"])),
+            f"{row['truth_pixels']:,}",
+            f"{row['pred_pixels']:,}",
+            *(score_text(row[name]) for name in names),
+        )
+        for row in scores.group_rows()
+    ]
+    texts = [Column(name, number=False, untrusted=True) for name in ("group", "classes")]
+    columns = (*texts, Column("truth px"), Column("pred px"), *map(Column, names))
+    overlap = " (they overlap)" if scores.classes.groups_overlap else ""
+    return [
+        Table(f"Groups of classes{overlap}", columns, rows),
+        replace(aggregates_table(scores.groups), title="Scores of groups"),
+    ]
 
 
 def worst_images_table(results: ResultsReader, number: int = 10) -> Table:

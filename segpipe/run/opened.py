@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from html import escape
@@ -16,11 +17,19 @@ from numpy.typing import NDArray
 from segpipe.counts.results import ResultsReader
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, Scores, html_table
 from segpipe.metrics.scoring import score_groups
 from segpipe.reports.summary import RunSummary
-from segpipe.reports.tables import Table, aggregates_table, coverage_line, headline, per_class_table
+from segpipe.reports.tables import (
+    Table,
+    aggregates_table,
+    coverage_line,
+    groups_tables,
+    headline,
+    per_class_table,
+)
 from segpipe.run.latest import LATEST_NAME
 from segpipe.run.manifest import MANIFEST_NAME, check_manifest
 from segpipe.run.record import RUN_NAME, read_state
@@ -91,6 +100,12 @@ class Run:
         return self._of(("class_name",))
 
     @property
+    def per_group(self) -> xr.Dataset:
+        """Areas in pixels and scores of every group of classes, over `group_name`; empty without groups."""
+        found = self._of(("group_name",))
+        return found.rename({str(name): str(name).removeprefix("group_") for name in found.data_vars})
+
+    @property
     def per_image(self) -> xr.Dataset:
         """Pixel counts and scores of every image, over `image`, with the metadata columns as coordinates."""
         found = self._of(("image",))
@@ -108,7 +123,9 @@ class Run:
     @cached_property
     def computed(self) -> Scores:
         """All scores under the run's own rules, computed from its counts."""
-        return self._scores(np.zeros(len(self.results), np.int64), 1, self.results.rules)[0]
+        results, rules = self.results, self.results.rules
+        scores = self._scores(np.zeros(len(results), np.int64), 1, rules)[0]
+        return replace(scores, groups=score_class_groups(results.total(), results.classes, rules))
 
     def score(
         self,
@@ -198,7 +215,11 @@ class Run:
     def _repr_html_(self) -> str:
         """Headline, coverage and tables for a notebook; whatever comes from outside is escaped."""
         warnings = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.summary.warnings)
-        tables = (aggregates_table(self.computed), per_class_table(self.computed))
+        tables = (
+            aggregates_table(self.computed),
+            per_class_table(self.computed),
+            *groups_tables(self.computed),
+        )
         return (
             f"<div><p><b>{escape(self.summary.suite)}: {escape(self.summary.model)}</b> "
             f"({escape(self.summary.run)})</p><p>{escape(headline(self.computed))}</p>"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from segpipe.config import SIDES, EvaluationConfig
+from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.counts.counting import PLAN_NAME
 from segpipe.metrics.scores import Scores
 from segpipe.reports.summary import RunSummary, Tally
@@ -116,15 +116,24 @@ def _found(config: EvaluationConfig, reduction: Reduction, scores: Scores) -> li
 
 
 def _rules(config: EvaluationConfig) -> list[str]:
-    remap = "remapped" if config.remap or config.truth.remap or config.pred.remap else "class ids"
+    truth, pred = (_labels(config, side) for side in SIDES)
+    words = truth if truth == pred else f"{truth} in truth, {pred} in predictions"
     return [
-        f"Label values are {remap}; ignored in truth: {list(config.ignore_labels) or 'none'}; "
+        f"Label values are {words}; ignored in truth: {list(config.ignore_labels) or 'none'}; "
         f"void in predictions: {list(config.void_labels) or 'none'}.",
         f"Images without a prediction: on_missing_pred: {config.on_missing_pred}.",
         f"Chunks that were never written: missing_chunks: {config.missing_chunks}.",
         f"Labels that no rule names: invalid_truth: {config.invalid_truth}, "
         f"invalid_pred: {config.invalid_pred}.",
     ]
+
+
+def _labels(config: EvaluationConfig, side: Side) -> str:
+    """What the raw values of one side are, in words."""
+    reduced, remap = config.mapping(side)
+    if reduced:
+        return "class ids + 1, and 0 is no class (reduce_zero_label)"
+    return "class ids" if remap is None else "remapped"
 
 
 def _versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from segpipe.errors import (
 )
 from segpipe.execution.choose import choose_cluster, group_tasks
 from segpipe.execution.loop import run_tasks
+from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.metrics.scoring import score_counts
@@ -231,7 +232,8 @@ def _scores(run: Path) -> Scores:
     """The scores of a run; kept for the stage that follows in the same process."""
     results = ResultsReader(run / RESULTS_NAME)
     rules = _scoring_rules(run_config(run))
-    return score_counts(results.cells(), results.total(), results.classes, rules)
+    scores = score_counts(results.cells(), results.total(), results.classes, rules)
+    return replace(scores, groups=score_class_groups(results.total(), results.classes, rules))
 
 
 def _scoring_rules(config: EvaluationConfig) -> ScoringRules:

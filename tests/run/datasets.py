@@ -89,7 +89,14 @@ def pair_config(folder: Path, **settings: Any) -> EvaluationConfig:
 
 def figures(run: Path) -> dict[str, bytes]:
     """Every byte of a run that must be the same for the same counts."""
-    names = ("scores.json", "per_class.csv", "confusion.csv", "per_image.parquet", "per_image_class.parquet")
+    names = (
+        "scores.json",
+        "per_class.csv",
+        "per_group.csv",
+        "confusion.csv",
+        "per_image.parquet",
+        "per_image_class.parquet",
+    )
     files = {name: (run / name).read_bytes() for name in names}
     files["report.md"] = same_for_same_counts((run / "report.md").read_text()).encode()
     for path in sorted((run / "results.zarr").rglob("*")):

@@ -49,6 +49,7 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
     yield tables.aggregates_table(given.scores)
     yield from _if_any(tables.notes_table(given.scores))
     yield tables.per_class_table(given.scores)
+    yield from tables.groups_tables(given.scores)
     yield from _if_any(tables.worst_images_table(given.results))
     yield from _if_any(tables.confusions_table(given.results))
     yield tables.counts_table(given.scores)

@@ -35,6 +35,18 @@ def scores_document(scores: Scores, summary: RunSummary) -> dict[str, Any]:
         "headline": scores.headline.name,
         "aggregates": {name: _aggregate(one) for name, one in scores.aggregates.items()},
         "classes": scores.class_rows(),
+        "groups": _groups(scores),
+    }
+
+
+def _groups(scores: Scores) -> dict[str, Any] | None:
+    """The groups of classes, None where there are none."""
+    if scores.groups is None:
+        return None
+    return {
+        "overlap": scores.classes.groups_overlap,
+        "aggregates": {name: _aggregate(one) for name, one in scores.groups.aggregates.items()},
+        "groups": scores.group_rows(),
     }
 
 
