@@ -178,13 +178,17 @@ class TestConsolidated:
         folder = store / "truth" / name
         return folder / ("zarr.json" if (folder / "zarr.json").exists() else ".zarray")
 
-    def test_no_array_is_opened(self, store: Path) -> None:
+    def test_no_array_is_opened(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(metadata, "COMPARED", 0)
         storage, seen = watched(store)
         assert [meta.path for meta in seen.arrays_below("truth")] == ["truth/a", "truth/b", "truth/c"]
         assert [meta.shape for meta in seen.arrays_below("truth")] == [(8, 9)] * 3
         assert not [key for key in storage.reads if key.startswith(("truth/a", "truth/b", "truth/c"))]
 
-    def test_a_newer_document_of_an_array_is_read_itself(self, store: Path) -> None:
+    def test_a_newer_document_of_an_array_is_read_itself(
+        self, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(metadata, "COMPARED", 0)
         edit_json(self.document(store, "b"), lambda raw: raw.update(shape=[5, 9]))
         storage, seen = watched(store)
         assert [meta.shape for meta in seen.arrays_below("truth")] == [(8, 9), (5, 9), (8, 9)]
@@ -209,7 +213,27 @@ class TestConsolidated:
         with pytest.raises(InputError, match="no array or group at 'truth/b'"):
             view(store).node("truth/b")
 
-    def test_metadata_of_the_group_itself_serve_as_well(self, store: Path) -> None:
+    def test_the_first_documents_are_held_against_the_arrays_own(
+        self, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The rest is believed; what contradicts is named with what either says."""
+        monkeypatch.setattr(metadata, "COMPARED", 2)
+        storage, seen = watched(store)
+        seen.arrays_below("truth")
+        assert len([key for key in storage.reads if key.startswith(("truth/a", "truth/b", "truth/c"))]) <= 2
+        for name in "abc":
+            edit_json(self.document(store, name), lambda raw: raw.update(shape=[5, 9]))
+            os.utime(self.document(store, name), (1e9, 1e9))
+        document = store / ("zarr.json" if (store / "zarr.json").exists() else ".zmetadata")
+        document.write_bytes(document.read_bytes())
+        words = r"shape \[8, 9\] in consolidated metadata and \[5, 9\] in its own document.*array truth/a"
+        with pytest.raises(InputError, match=words):
+            view(store).node("truth/a")
+
+    def test_metadata_of_the_group_itself_serve_as_well(
+        self, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(metadata, "COMPARED", 0)
         consolidate(store / "truth")
         storage, seen = watched(store / "truth")
         assert len(seen.arrays_below("")) == 3
