@@ -58,24 +58,6 @@ def test_fill_value_that_is_no_class_is_named(tmp_path: Path) -> None:
     assert "fill value 99 (an invalid label)" in str(caught.value)
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-def test_unwritten_background_passes_once_declared(tmp_path: Path, sharded: bool) -> None:
-    """A dataset whose background chunks were legally left unwritten is scored right once declared."""
-    truth, pred = label_maps(16)
-    truth[4:10], pred[8:12] = 0, 0
-    options: dict[str, Any] = {"config": {"write_empty_chunks": False}, "chunks": (2, 24, 32)}
-    if sharded:
-        options["shards"] = (4, 24, 32)
-    for name, labels in (("truth", truth), ("pred", pred)):
-        write_stacked(tmp_path / f"{name}.zarr", labels, ids=image_ids(16), **options)
-
-    with pytest.raises(InputError, match="absent"):
-        evaluate(pair_config(tmp_path))
-    run = evaluate(pair_config(tmp_path, missing_chunks="are_fill_value"))
-    np.testing.assert_array_equal(extended_matrix(truth, pred), matrix(run))
-    assert "were never written" in (run / "report.md").read_text()
-
-
 def test_empty_inner_chunks_of_a_shard_are_found_when_counting(tmp_path: Path, reads: list[str]) -> None:
     """A shard that lacks an inner chunk is judged by the same rule, and another rule reads nothing."""
     truth, pred = label_maps(8)
