@@ -5,6 +5,7 @@
     run = segpipe.evaluate("evaluation.yaml")
     run = segpipe.open_run("results/default/model/runs/...")
     counts = segpipe.confusion(truth, pred, num_classes=19)
+    writer = segpipe.create_store("pred.zarr", like="truth.zarr::labels", classes=19)
 
 Every name is loaded when it is first used, so that the import itself is quick.
 """
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     )
     from segpipe.run.library import evaluate
     from segpipe.run.opened import Run, open_run
+    from segpipe.writing.create import create_store
+    from segpipe.writing.writer import PredictionWriter
 
 __version__ = "0.1.0"
 
@@ -40,11 +43,13 @@ __all__ = [
     "InfrastructureError",
     "InputChangedError",
     "InputError",
+    "PredictionWriter",
     "Problem",
     "Run",
     "SegpipeError",
     "__version__",
     "confusion",
+    "create_store",
     "evaluate",
     "load_config",
     "open_run",
@@ -53,8 +58,10 @@ __all__ = [
 _HOMES = {
     "ConfusionAccumulator": "segpipe.accumulator",
     "EvaluationConfig": "segpipe.config",
+    "PredictionWriter": "segpipe.writing.writer",
     "Run": "segpipe.run.opened",
     "confusion": "segpipe.arrays",
+    "create_store": "segpipe.writing.create",
     "evaluate": "segpipe.run.library",
     "load_config": "segpipe.config",
     "open_run": "segpipe.run.opened",
