@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ from pydantic import (
 
 from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules
 from segpipe.errors import ConfigError
+from segpipe.query import Query
 from segpipe.resources import config_text
 
 Side = Literal["truth", "pred"]
@@ -64,6 +66,8 @@ Label = Annotated[int, BeforeValidator(_no_truth_value)]
 """A raw label value."""
 ClassRef = Annotated[int | str, BeforeValidator(_no_truth_value)]
 """A class, by id or by name."""
+ClassAxis = Annotated[int | str, BeforeValidator(_no_truth_value)]
+"""An axis, by its number (-1: the last) or by the name of its dimension."""
 
 
 class Frozen(BaseModel):
@@ -72,15 +76,35 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+@dataclass(frozen=True)
+class StoredAs:
+    """How the values of an array stand for label maps.
+
+    Attributes:
+        representation: labels, logits, probabilities, one_hot, binary, or one that a package has added.
+        class_axis: the number or name of the axis that runs over the classes; None: what the names of the
+            dimensions say.
+        threshold: of binary scores.
+    """
+
+    representation: str = "labels"
+    class_axis: int | str | None = None
+    threshold: float | None = None
+
+
 class SideConfig(Frozen):
-    """Where the label maps of one side lie.
+    """Where the label maps of one side lie, and what they are stored as.
 
     `store` is a folder that holds a Zarr hierarchy, `array` the path of the array (layout `stacked`) or of
-    the group of arrays (layout `grouped`) inside it. `STORE::array` says both in one string.
+    the group of arrays (layout `grouped`) inside it. `STORE::array` says both in one string. The other keys
+    are those of `StoredAs`, and what the labels, or the channels, mean.
     """
 
     store: str = Field(min_length=1)
     array: str = ""
+    representation: str = "labels"
+    class_axis: ClassAxis | None = None
+    threshold: Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)] | None = None
     remap: dict[Label, ClassRef] | None = None
     reduce_zero_label: bool | None = None
 
@@ -107,6 +131,22 @@ class SideConfig(Frozen):
             message = "'..' is not part of a Zarr path"
             raise ValueError(message)
         return value.strip("/")
+
+    @model_validator(mode="after")
+    def _threshold_of_scores(self) -> SideConfig:
+        if (self.representation == "binary") != (self.threshold is not None):
+            message = (
+                "representation: binary needs the threshold from which a score is positive, threshold: 0.5"
+                if self.threshold is None
+                else f"a threshold belongs to representation: binary, not to {self.representation}"
+            )
+            raise ValueError(message)
+        return self
+
+    @property
+    def stored_as(self) -> StoredAs:
+        """What the label maps are stored as."""
+        return StoredAs(self.representation, self.class_axis, self.threshold)
 
     def __str__(self) -> str:
         return f"{self.store}::{self.array}" if self.array else self.store
@@ -213,6 +253,49 @@ class LayoutConfig(BaseModel):
         return f"{self.kind} ({options})" if options else self.kind
 
 
+class SelectConfig(Frozen):
+    """Which images are evaluated: those listed, of these those that meet a condition, of these some.
+
+    `ids` is a list, or the path of a text file with one id on each line; `where` a condition on the metadata
+    columns (`segpipe.query`); `random` draws that many by a hash of seed and id, so that neither the order of
+    the store nor other images change the draw.
+    """
+
+    ids: tuple[str, ...] | str | None = None
+    where: str | None = None
+    first: int | None = Field(default=None, ge=1)
+    random: int | None = Field(default=None, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _says_something(self) -> SelectConfig:
+        if self.first is not None and self.random is not None:
+            message = "first and random both say how many images; give one of them"
+            raise ValueError(message)
+        if all(value is None for value in (self.ids, self.where, self.first, self.random)):
+            message = "expected one or more of ids, where, first, random"
+            raise ValueError(message)
+        if self.where is not None:
+            with _config_mistakes():
+                Query(self.where)
+        return self
+
+    def words(self) -> str:
+        """The selection in one line."""
+        ids = (
+            f"{len(self.ids)} ids"
+            if isinstance(self.ids, tuple)
+            else f"the ids in {Path(self.ids or '').name}"
+        )
+        parts = [
+            ids if self.ids is not None else "",
+            f"where {self.where}" if self.where is not None else "",
+            f"the first {self.first}" if self.first is not None else "",
+            f"{self.random} at random (seed {self.seed})" if self.random is not None else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
 class ImageTable(Frozen):
     """A CSV or Parquet table with one row per image: metadata columns, joined by the column `id`."""
 
@@ -286,6 +369,7 @@ class EvaluationConfig(Frozen):
     pred: SideConfig
     layout: Annotated[LayoutConfig, BeforeValidator(_layout)] = LayoutConfig()
     image_table: ImageTable | None = None
+    select: SelectConfig | None = None
 
     classes: Annotated[ClassesConfig, BeforeValidator(_classes)]
     ignore_labels: tuple[Label, ...] = Field(default=None, validate_default=True)
@@ -358,6 +442,8 @@ class EvaluationConfig(Frozen):
         )
         rest: dict[str, Any] = {"image_table": table, "layout": _absolute_table(self.layout)}
         rest |= {"results": _absolute(self.results)}
+        if self.select is not None and isinstance(self.select.ids, str):
+            rest["select"] = self.select.model_copy(update={"ids": _absolute(self.select.ids)})
         return self.model_copy(update={"truth": changed["truth"], "pred": changed["pred"], **rest})
 
     def class_list(self) -> ClassList:
@@ -376,8 +462,11 @@ class EvaluationConfig(Frozen):
         """What the raw values of one side mean.
 
         A side's own `remap` or `reduce_zero_label` goes before the common one, and that before what the
-        classes say (`ids`, `reduce_zero_label`).
+        classes say (`ids`, `reduce_zero_label`). Channels that are stored instead of labels are classes as
+        `_channel_rules` says.
         """
+        if getattr(self, side).representation != "labels":
+            return self._channel_rules(side)
         reduced, remap = self.mapping(side)
         num_classes = len(self.classes.names)
         if reduced:
@@ -385,6 +474,20 @@ class EvaluationConfig(Frozen):
         no_class = self.ignore_labels if side == "truth" else self.void_labels
         zero = (0,) if reduced and side == "truth" else ()
         return LabelRules.of(num_classes, remap=remap, no_class=(*zero, *no_class))
+
+    def _channel_rules(self, side: Side) -> LabelRules:
+        """What channels mean: channel k is class k, unless the side's own `remap` says otherwise.
+
+        What the configuration says of labels is not said of channels. Only where labels are the class ids are
+        labels that are no class the numbers of such channels too. No channel at all, -1, is no class.
+        """
+        own: dict[Label, ClassRef] | None = getattr(self, side).remap
+        remap = None if own is None else {raw: self.class_id(name, "remap") for raw, name in own.items()}
+        classes = self.classes
+        other = self.remap is not None or self.reduce_zero_label or classes.ids or classes.reduce_zero_label
+        no_class = () if other else self.ignore_labels if side == "truth" else self.void_labels
+        no_class = (-1, *(label for label in no_class if label >= 0))
+        return LabelRules.of(len(classes.names), remap=remap, no_class=no_class)
 
     def mapping(self, side: Side) -> tuple[bool, dict[int, int] | None]:
         """Whether the zero label is reduced; else raw label -> class id, None where labels are class ids."""
@@ -551,6 +654,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "pred": SideConfig,
         "classes": ClassesConfig,
         "image_table": ImageTable,
+        "select": SelectConfig,
     }
     model = inside.get(str(location[0]), EvaluationConfig) if len(location) > 1 else EvaluationConfig
     return list(model.model_fields)
