@@ -3,10 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 Box = tuple[slice, ...]
 """Part of an array: for each dimension `slice(start, stop)`, from the corner of the array or of a box."""
+
+
+@dataclass(slots=True)
+class Piece:
+    """What a box takes of one chunk.
+
+    `place` is the chunk's in the grid, `target` the part of the box, from the box's corner, `source` the part
+    of the chunk, from the chunk's corner, and `whole` tells whether that is all of the chunk.
+    """
+
+    place: tuple[int, ...]
+    target: Box
+    source: Box
+    whole: bool
+
+
+def check_box(box: Box, shape: Sequence[int]) -> None:
+    """Refuse a box that does not fit an array: NumPy would clip or wrap it, and other pixels would come back.
+
+    Raises:
+        ValueError: a mistake of the caller.
+    """
+    fits = len(box) == len(shape) and all(
+        part.step in (None, 1) and 0 <= part.start <= part.stop <= size
+        for part, size in zip(box, shape, strict=True)
+    )
+    if not fits:
+        message = f"the box {box}: expected a slice within the array, of shape {shape}, for each dimension"
+        raise ValueError(message)
+
+
+def pieces_of(box: Box, sizes: Sequence[int]) -> Iterator[Piece]:
+    """What a box takes of each chunk of a grid that it touches.
+
+    >>> list(pieces_of((slice(1, 4),), (2,)))[0]
+    Piece(place=(0,), target=(slice(0, 1, None),), source=(slice(1, 2, None),), whole=False)
+    """
+    cuts = [list(_cuts(part, size)) for part, size in zip(box, sizes, strict=True)]
+    for cut in product(*cuts):
+        place, target, source, whole = zip(*cut, strict=True) if cut else ((), (), (), ())
+        yield Piece(place, target, source, all(whole))
+
+
+def _cuts(part: slice, size: int) -> Iterator[tuple[int, slice, slice, bool]]:
+    """Place, target, source and whole of a piece, along one dimension."""
+    start, stop = part.start, part.stop
+    for place in range(start // size, -(-stop // size)) if start < stop else ():
+        corner = place * size
+        first, last = max(start, corner), min(stop, corner + size)
+        target, source = slice(first - start, last - start), slice(first - corner, last - corner)
+        yield place, target, source, last - first == size
 
 
 def units_in(box: Box, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:

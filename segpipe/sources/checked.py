@@ -31,6 +31,18 @@ class ExpectedObjects:
         self.storage, self.path, self.expected = storage, path, expected
         self._verified: dict[str, ObjectInfo] = {}
 
+    def listed(self, chunk_key: str) -> ObjectInfo | None:
+        """What the inventory saw of a chunk; None: it is absent.
+
+        Raises:
+            ValueError: the reader was not told; a mistake of the caller.
+        """
+        try:
+            return self.expected[chunk_key]
+        except KeyError:
+            message = f"{chunk_key} of {self.path}: the reader was not told what to expect there"
+            raise ValueError(message) from None
+
     def get(self, chunk_key: str, start: int = 0, stop: int | None = None) -> bytes | None:
         """Bytes `start:stop` of a chunk's object, as `Storage.get`; None: absent, as expected.
 
@@ -39,7 +51,7 @@ class ExpectedObjects:
             EOFError: the object is empty; zarr-python would take an empty shard for a missing one.
             OSError: it cannot be read.
         """
-        listed = self.expected[chunk_key]
+        listed = self.listed(chunk_key)
         if listed is not None and listed.content:
             return _part(self._verified_bytes(chunk_key, listed, start, stop), chunk_key)
         blob = self.storage.get(join(self.path, chunk_key), start, stop)

@@ -161,6 +161,12 @@ def shard_index(document: Json) -> tuple[str, bool, bool]:
     return settings.get("index_location", "end"), big_endian, len(codecs) == 2
 
 
+def chunk_codecs(document: Json) -> list[tuple[str, Json]]:
+    """Name and settings of the codecs of a chunk, of an inner chunk in shards, in the order of encoding."""
+    sharding = _sharding(document)
+    return _flat(_codecs(document) if sharding is None else _configuration(sharding).get("codecs", []))
+
+
 @lru_cache(maxsize=4096)
 def _decoding(sizeless: str, ndim: int) -> Decoding:
     document = json.loads(sizeless)

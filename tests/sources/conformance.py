@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +17,10 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 
 from segpipe.errors import InputChangedError, InputError
 from segpipe.sources.layouts import LAYOUTS, ImageSet
-from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
-from segpipe.sources.storage import ObjectInfo, Storage, content_hash, content_hashed, open_storage
+from segpipe.sources.storage import Storage, content_hash, content_hashed, open_storage
 from tests.sources.stores import (
+    OpenReader,
     array_meta,
     box_of,
     expectation,
@@ -129,8 +129,6 @@ class StorageTests:
         writer.put("a", b"x")
         assert open_storage(storage.url).list() == storage.list()
 
-
-OpenReader = Callable[[ArrayMeta, Storage, Mapping[str, ObjectInfo | None]], LabelReader]
 
 SHARDED: dict[str, Any] = {"chunks": (1, 8, 8), "shards": (2, 16, 16)}
 

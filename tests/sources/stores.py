@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segpipe.sources.metadata import ArrayMeta, StoreView, view_store
 from segpipe.sources.reader import Box, LabelReader, open_reader
-from segpipe.sources.storage import Blob, LocalStorage, ObjectInfo
+from segpipe.sources.storage import Blob, LocalStorage, ObjectInfo, Storage
 
 
 def label_maps(shape: tuple[int, ...] = (7, 20, 30), dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:
@@ -67,11 +67,14 @@ def array_meta(seen: StoreView, name: str = "") -> ArrayMeta:
     return meta
 
 
-def reader_of(path: Path, name: str = "") -> LabelReader:
+OpenReader = Callable[[ArrayMeta, Storage, Mapping[str, ObjectInfo | None]], LabelReader]
+
+
+def reader_of(path: Path, name: str = "", opener: OpenReader = open_reader) -> LabelReader:
     """A reader of an array as it is now."""
     seen = view(path)
     meta = array_meta(seen, name)
-    return open_reader(meta, seen.storage, expectation(seen, meta))
+    return opener(meta, seen.storage, expectation(seen, meta))
 
 
 def box_of(shape: tuple[int, ...], images: slice | None = None) -> Box:
