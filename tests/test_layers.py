@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("segpipe.errors",),
-    ("segpipe.registry", "segpipe.classes", "segpipe.resources"),
+    ("segpipe.registry", "segpipe.classes", "segpipe.resources", "segpipe.query"),
     ("segpipe.config",),
     ("segpipe.kernels",),
     ("segpipe.statistics",),
@@ -42,6 +42,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "zarr": ("segpipe.sources", "segpipe.counts", "segpipe.writing", "segpipe.run"),
     "xarray": ("segpipe.counts", "segpipe.metrics", "segpipe.arrays", "segpipe.run", "segpipe.reports"),
     "numba": ("segpipe.kernels",),
+    "obstore": ("segpipe.sources.stores",),
 }
 """Outside library -> the packages that may import it."""
 
@@ -53,6 +54,7 @@ LATE: dict[str, str] = {
     "segpipe.terminal": "types of stages, for annotations only",
     "segpipe.kernels": "Numba is loaded by the first count, not by the import",
     "segpipe.sources.tables": "pandas is loaded only where a table is joined",
+    "segpipe.sources.stores": "obstore is an extra, needed only for stores that are asked over the network",
     "segpipe.metrics.scores": "pandas is loaded only where a table of scores is asked for",
     "segpipe.reports.parquet": "pyarrow is loaded only where Parquet is written",
     "segpipe.execution.clusters": "distributed is loaded only where a Dask cluster was chosen",

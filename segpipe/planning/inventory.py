@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from segpipe.config import EvaluationConfig, SideConfig
 from segpipe.errors import InputError, Problem
+from segpipe.sources.asked import ask_at_once
 from segpipe.sources.completeness import only_written
 from segpipe.sources.layouts import ImageSet, find_images
 from segpipe.sources.metadata import StoreView, view_store
@@ -38,6 +40,7 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
             try:
                 view = views[settings.store].result()
                 images = only_written(view, find_images(config.layout, view, settings.array))
+                ask_at_once(images.objects, _unit_keys(images))
                 problems += _unfinished(images) if side == "truth" else []
                 found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
             except InputError as error:
@@ -71,6 +74,10 @@ def _view(store: str) -> StoreView:
 
 def _with_content(images: ImageSet, settings: SideConfig) -> ImageSet:
     """The same images with the content of every chunk of label maps hashed."""
-    keys = (array.object_key(unit) for array in images.arrays for unit in array.units())
-    stored = [key for key in keys if key in images.objects]
+    stored = [key for key in _unit_keys(images) if key in images.objects]
     return replace(images, objects=content_hashed(open_storage(settings.store), images.objects, stored))
+
+
+def _unit_keys(images: ImageSet) -> Iterator[str]:
+    """The keys of all storage units of label maps, whether they are stored or not."""
+    return (array.object_key(unit) for array in images.arrays for unit in array.units())

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from segpipe.config import StoredAs
 from segpipe.errors import InputError, Problem
 from segpipe.sources import documents
+from segpipe.sources.asked import AskedObjects
 from segpipe.sources.consolidated import ADVICE as CONTRADICTION_ADVICE
 from segpipe.sources.consolidated import COMPARED, contradiction
 from segpipe.sources.documents import (
@@ -24,7 +26,7 @@ from segpipe.sources.documents import (
     load_json,
     storage_unit,
 )
-from segpipe.sources.storage import ObjectInfo, Storage, read_listed
+from segpipe.sources.storage import AskingStorage, ObjectInfo, Storage, is_key, read_listed
 
 MAX_DOCUMENT_BYTES = 64 << 20
 """The largest metadata document that is read. A consolidated one may be as large as what it consolidates."""
@@ -161,11 +163,13 @@ class StoreView:
 
     Consolidated metadata are used where they are at least as new as the document they stand for, so that a
     group of 10^5 arrays costs no open per array; an array whose own document is gone is gone. The first
-    documents they stand for are read as well, and must say the same.
+    documents they stand for are read as well, and must say the same. `stored_as` is what the configuration of
+    a side says of its label maps.
     """
 
     storage: Storage
     objects: Mapping[str, ObjectInfo]
+    stored_as: StoredAs = StoredAs()
 
     def node(self, path: str) -> ArrayMeta | GroupMeta:
         """The array or group at a path.
@@ -227,6 +231,15 @@ class StoreView:
         """The paths of all nodes of the store that are arrays, sorted."""
         paths = {join(parent, name) for parent, names in self._names.items() for name in names}
         return sorted(path for path in paths if self.outline(path) is not None)
+
+    def consolidated_names(self) -> list[str]:
+        """The keys of the documents for which the consolidated metadata of the root stand."""
+        try:
+            names = list(self._consolidated("").documents)
+        except DocumentFault:
+            return []  # Whoever looks at the root is told.
+        keys = [name if name.endswith(DOCUMENTS) else join(name, "zarr.json") for name in names]
+        return [key for key in keys if is_key(key)]
 
     def _parse(self, path: str) -> ArrayMeta | GroupMeta:
         raw = self._raw(path)
@@ -318,10 +331,15 @@ class StoreView:
     def _absent(self, path: str) -> DocumentFault:
         if not self._names and not any(name in self.objects for name in NODE_DOCUMENTS):
             advice = "give the folder that holds zarr.json (format 3), or .zarray or .zgroup (format 2)"
+            if isinstance(self.storage, AskingStorage):
+                advice += "; a web server cannot be listed, so what lies deeper must be named"
             return DocumentFault(
                 found="no Zarr metadata anywhere in the store", expected="a Zarr store", advice=advice
             )
         arrays = self.array_paths()
+        if isinstance(self.storage, AskingStorage) and not arrays:
+            advice = "name the array as STORE::array: a web server lists nothing but consolidated metadata"
+            return DocumentFault(found=f"no array or group at {path!r}", advice=advice)
         shown = ", ".join(arrays[:SHOWN_ARRAYS]) or "none"
         more = f" and {len(arrays) - SHOWN_ARRAYS} more" if len(arrays) > SHOWN_ARRAYS else ""
         advice = f"name an array as STORE::array; the arrays of the store are: {shown}{more}"
@@ -375,12 +393,18 @@ class _Consolidated:
 
 
 def view_store(storage: Storage) -> StoreView:
-    """List a store once.
+    """List a store once; of one that cannot be listed, ask for what consolidated metadata name.
 
     Raises:
-        InputError: it cannot be listed.
+        InputError: it can neither be listed nor asked.
     """
-    return StoreView(storage, storage.list())
+    if not isinstance(storage, AskingStorage):
+        return StoreView(storage, storage.list())
+    objects = AskedObjects(storage)
+    objects.ask(DOCUMENTS)
+    view = StoreView(storage, objects)
+    objects.ask(view.consolidated_names())
+    return view
 
 
 def parse_array(path: str, raw: Json, attributes: Json) -> ArrayMeta:

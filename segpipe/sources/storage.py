@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from segpipe.errors import InputChangedError, InputError, Problem
@@ -86,18 +86,38 @@ class Storage(Protocol):
         """
 
 
-STORES: Registry[Callable[[str], Storage]] = Registry("store", (__name__,))
+@runtime_checkable
+class AskingStorage(Storage, Protocol):
+    """A storage that cannot be listed (`list` raises): whoever knows names asks for them."""
+
+    def ask(self, keys: Iterable[str]) -> dict[str, ObjectInfo]:
+        """Which of some objects there are, with tags that can be relied upon, as from `list`."""
+
+
+STORES: Registry[Callable[[str], Storage]] = Registry(
+    "store",
+    (
+        __name__,
+        "segpipe.sources.stores.http",
+        "segpipe.sources.stores.s3",
+        "segpipe.sources.stores.zipped",
+    ),
+)
 """URL scheme -> function that opens such a URL."""
 
 
 def open_storage(url: str) -> Storage:
     """The storage behind an address: a local path, or a URL whose scheme is registered.
 
+    A path that ends with .zip and is a file is an archive, as if it began with `zip://`.
+
     Raises:
         ConfigError: no storage is known for the scheme.
         InputError: the store is missing, is no folder, or must not be read.
     """
-    scheme = urlsplit(url).scheme if "://" in url else "file"
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        scheme = "zip" if url.endswith(".zip") and os.path.isfile(os.path.expanduser(url)) else "file"
     return STORES[scheme](url)
 
 
@@ -128,7 +148,7 @@ class LocalStorage:
         young = [key for key, info in found.items() if info.modified_ns > settled_ns]
         if not young:
             return found
-        _wait_for(found[key] for key in young)
+        wait_for(found[key] for key in young)
         for key in young:
             info = self._info(key)
             if info is None:
@@ -160,10 +180,7 @@ class LocalStorage:
 
     def _path(self, key: str) -> str:
         """The file of a key, every link resolved; a key that leads out of the folder is refused."""
-        if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
-            found = f"the key {key!r}"
-            expected = "names joined by single slashes"
-            raise InputError(Problem(kind="key", found=found, expected=expected, store=self.url))
+        check_key(self.url, key)
         path = os.path.realpath(f"{self._root}/{key}")
         if not _is_inside(self._root, path):
             raise InputError(_link_problem(self.url, key))
@@ -233,6 +250,26 @@ def open_local(url: str) -> LocalStorage:
     """A local path, or a `file://` URL."""
     path = unquote(urlsplit(url).path) if url.startswith("file://") else url
     return LocalStorage(os.path.expanduser(path))
+
+
+def is_key(key: str) -> bool:
+    """Whether a text is names joined by single slashes, so that it cannot lead elsewhere.
+
+    >>> is_key("labels/c/0"), is_key("../labels"), is_key("/labels")
+    (True, False, False)
+    """
+    return "\0" not in key and not any(part in ("", ".", "..") for part in key.split("/"))
+
+
+def check_key(store: str, key: str) -> None:
+    """Refuse what is no key.
+
+    Raises:
+        InputError: see `is_key`.
+    """
+    if not is_key(key):
+        found, expected = f"the key {key!r}", "names joined by single slashes"
+        raise InputError(Problem(kind="key", found=found, expected=expected, store=store))
 
 
 def is_young(info: ObjectInfo) -> bool:
@@ -326,7 +363,7 @@ def _info_of(status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(status.st_size, f"{mtime}-{ctime}-{status.st_ino}", max(mtime, ctime))
 
 
-def _wait_for(young: Iterable[ObjectInfo]) -> None:
+def wait_for(young: Iterable[ObjectInfo]) -> None:
     """Sleep until objects written just now are settled; there is no waiting for times in the future."""
     now = time.time_ns()
     ages = [(now - info.modified_ns) / 1e9 for info in young if info.modified_ns <= now]

@@ -1,0 +1,1 @@
+"""Where stores may lie beside folders of this machine: one module for each kind."""
