@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import InputError, Problem
+from segpipe.errors import InputError, Problem, SegpipeError
 from segpipe.sources.checked import ExpectedObjects, open_checked
 from segpipe.sources.claims import MANY_CHUNKS
 from segpipe.sources.metadata import ArrayMeta, StoreView
@@ -54,7 +54,7 @@ def read_column(view: StoreView, meta: ArrayMeta, *, absent_is_fill: bool = Fals
     try:
         stored = np.asarray(array[:]) if meta.shape[0] else np.empty(0, meta.dtype)
         return _plain(stored, meta)
-    except (InputError, UnreadableColumn):
+    except (SegpipeError, UnreadableColumn):
         raise
     except Exception as error:
         found = f"values that cannot be read ({type(error).__name__}: {error})"
