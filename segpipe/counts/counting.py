@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +22,8 @@ from segpipe.counts.partials import Partial, PartialStore, encode, write_atomica
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.plan_file import read_buckets
-from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.metadata import Box
+from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.storage import Storage, open_storage
 from segpipe.statistics.confusion import ImageCounts, LabelMaps, Region, count_images
 
@@ -99,10 +99,11 @@ class Counted:
 
 @dataclass(frozen=True)
 class _Window:
-    """Some images in memory; `images` are their places in the bucket, `maps` the two sides, in batches."""
+    """Some images in memory, all of one size; `images` are their places in the bucket."""
 
     images: Sequence[int]
-    maps: list[tuple[LabelMaps, LabelMaps]]
+    truth: LabelMaps
+    pred: LabelMaps
 
 
 def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
@@ -139,9 +140,7 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
 
 
 def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCounts:
-    counts = ImageCounts.concatenate(
-        [count_images(truth, pred, context.truth_rules, context.pred_rules) for truth, pred in window.maps]
-    )
+    counts = count_images(window.truth, window.pred, context.truth_rules, context.pred_rules)
     expected = [prod(bucket.sizes[image]) for image in window.images]
     if counts.cells.pixels().tolist() != expected:
         message = f"bucket {bucket.number}: counted {counts.cells.pixels().tolist()} pixels of {expected}"
@@ -204,31 +203,14 @@ def _load(
     for start in range(0, len(images), window_images):
         window = images[start : start + window_images]
         try:
-            yield _Window(window, _pairs(bucket, window, truth, pred))
+            yield _Window(window, truth.read(window), pred.read(window))
         except DamagedChunkError:
             # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
             for image in window:
                 try:
-                    yield _Window([image], _pairs(bucket, [image], truth, pred))
+                    yield _Window([image], truth.read([image]), pred.read([image]))
                 except DamagedChunkError as error:
                     yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
-
-
-def _pairs(
-    bucket: Bucket, images: Sequence[int], truth: _Side, pred: _Side
-) -> list[tuple[LabelMaps, LabelMaps]]:
-    """The label maps of some images of both sides, in batches of images of one size."""
-    extents = truth.extent(images), pred.extent(images)
-    sides = truth.read(images, extents[0]), pred.read(images, extents[1])
-    boxes = [(truth.box(image, extents[0]), pred.box(image, extents[1])) for image in images]
-    starts = [at for at in range(len(boxes)) if at == 0 or boxes[at] != boxes[at - 1]]
-    return [
-        (
-            sides[0].part(slice(start, stop), boxes[start][0]),
-            sides[1].part(slice(start, stop), boxes[start][1]),
-        )
-        for start, stop in pairwise([*starts, len(boxes)])
-    ]
 
 
 class _Side:
@@ -238,29 +220,14 @@ class _Side:
         self._name, self._sizes, self._side, self._storage = name, bucket.sizes, side, storage
         self._open: tuple[int, LabelReader] | None = None
 
-    def extent(self, images: Sequence[int]) -> Box:
-        """The smallest box of pixels that holds all of some images."""
-        if not self._side.corner:
-            return ()
-        boxes = [zip(self._side.corner[image], self._sizes[image], strict=True) for image in images]
-        spans = zip(*([(first, first + size) for first, size in box] for box in boxes), strict=True)
-        return tuple(slice(min(first for first, _ in span), max(last for _, last in span)) for span in spans)
-
-    def box(self, image: int, extent: Box) -> Box:
-        """An image as a part of an extent."""
-        if not extent:
-            return ()
-        corner = [first - part.start for first, part in zip(self._side.corner[image], extent, strict=True)]
-        return tuple(
-            slice(first, first + size) for first, size in zip(corner, self._sizes[image], strict=True)
-        )
-
-    def read(self, images: Sequence[int], extent: Box) -> LabelMaps:
-        """An extent of some images, which all lie in one array."""
+    def read(self, images: Sequence[int]) -> LabelMaps:
+        """The label maps of some images, which all lie in one array and have one size."""
         array = self._side.array[images[0]]
         if array < 0:
             return LabelMaps(None)
         indices = [self._side.index[image] for image in images]
+        corner, size = self._side.corner[images[0]], self._sizes[images[0]]
+        extent = tuple(slice(first, first + length) for first, length in zip(corner, size, strict=True))
         try:
             return _gather(self._reader(array), self._side.arrays[array].label_units[0], indices, extent)
         except (DamagedChunkError, InputChangedError) as error:

@@ -33,7 +33,8 @@ class Cut:
 
     Attributes:
         starts: int64 (bucket + 1,); bucket b holds the aligned images starts[b] to starts[b + 1].
-        window_images: images that are read at a time; 1 where every image is an array of its own.
+        window_images: images that are read at a time; 1 where they have different sizes, or each is an array
+            of its own.
     """
 
     starts: NDArray[np.int64]
@@ -46,7 +47,8 @@ def cut_buckets(inventory: Inventory, alignment: Alignment, bucket_images: int) 
     if stacked:
         length = _bucket_length(inventory, bucket_images)
         group = inventory.truth.index_in_array[alignment.truth] // length
-        window = min(length, _window_images(inventory))
+        alike = all(_one_box(images) for images in (inventory.truth, inventory.pred))
+        window = min(length, _window_images(inventory)) if alike else 1
     else:
         group = _hashed_groups(alignment.ids, bucket_images)
         window = 1
@@ -92,7 +94,7 @@ def _decoded_bytes(
     lengths = np.array([meta.label_units[-corners.shape[1] :] for meta in images.arrays], np.int64)[array]
     first, last = corners // lengths, -(-(corners + images.sizes[positions]) // lengths)
     along = images.index_in_array[positions] // units_along_images(images)[1]
-    unit_bytes = np.array([_unit_bytes(meta) for meta in images.arrays], np.int64)[array]
+    of_unit = np.array([unit_bytes(meta) for meta in images.arrays], np.int64)[array]
     sums = []
     # What lies in the same window, or anywhere, of one array and one unit along the images is read once.
     for keys in ((window, array, along), (array, along)):
@@ -100,11 +102,12 @@ def _decoded_bytes(
         sorted_keys = np.stack(keys)[:, order]
         starts = np.flatnonzero(np.r_[True, (np.diff(sorted_keys, axis=1) != 0).any(axis=0)])
         extent = np.maximum.reduceat(last[order], starts) - np.minimum.reduceat(first[order], starts)
-        sums.append(int((extent.prod(axis=1) * unit_bytes[order][starts]).sum()))
+        sums.append(int((extent.prod(axis=1) * of_unit[order][starts]).sum()))
     return sums[0], sums[1]
 
 
-def _unit_bytes(meta: ArrayMeta) -> int:
+def unit_bytes(meta: ArrayMeta) -> int:
+    """Decoded bytes of what is decoded at once: a chunk, or an inner chunk of a shard."""
     return prod(meta.inner_chunks or meta.chunks) * meta.dtype.itemsize
 
 
@@ -115,6 +118,11 @@ def _bucket_length(inventory: Inventory, bucket_images: int) -> int:
     if joint > 16 * max(bucket_images, truth_unit):
         joint = truth_unit
     return -(-bucket_images // joint) * joint
+
+
+def _one_box(images: ImageSet) -> bool:
+    """Whether all images have the same corner and size."""
+    return not np.ptp(images.corners, axis=0).any() and not np.ptp(images.sizes, axis=0).any()
 
 
 def _window_images(inventory: Inventory) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from segpipe.planning.buckets import Cut, image_bytes
+from segpipe.planning.buckets import Cut, image_bytes, unit_bytes
 from segpipe.planning.inventory import Inventory
 from segpipe.sources.layouts import ImageSet
 
@@ -29,14 +29,14 @@ def task_memory(inventory: Inventory, cut: Cut) -> int:
 
 def _decoding(images: ImageSet, cut: Cut) -> int:
     """Bytes of the chunks of one side that are decoded at the same time, for the worst array."""
+    pixels = images.sizes.max(axis=0).tolist()
+    cuts = bool(images.corners.any())
     worst = 0
-    kinds = {
-        (array.chunks, array.inner_chunks, array.shape[-2:], array.dtype): array for array in images.arrays
-    }
+    kinds = {(array.chunks, array.inner_chunks, array.dtype): array for array in images.arrays}
     for array in kinds.values():
-        unit = array.inner_chunks or array.chunks
-        chunk = prod(unit) * array.dtype.itemsize
-        extent = (cut.window_images, *array.shape[-2:])[-len(unit) :]
-        in_window = prod(-(-size // length) + 1 for size, length in zip(extent, unit, strict=True))
-        worst = max(worst, chunk * min(READ_AT_ONCE, in_window))
+        units = array.label_units
+        extent = [cut.window_images, *pixels][-len(units) :]
+        # A window that begins within a chunk touches one more.
+        in_window = prod(-(-size // length) + cuts for size, length in zip(extent, units, strict=True))
+        worst = max(worst, unit_bytes(array) * min(READ_AT_ONCE, in_window))
     return worst

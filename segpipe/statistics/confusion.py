@@ -34,25 +34,6 @@ class LabelMaps:
     values: NDArray[Any] | None
     absent: Sequence[Region] = ()
 
-    def part(self, images: slice, box: tuple[slice, ...]) -> LabelMaps:
-        """A box of the pixels of some images; nothing is copied."""
-        if self.values is None:
-            return self
-        inside = (_overlap(region, images, box) for region in self.absent)
-        return LabelMaps(self.values[(images, *box)], [region for region in inside if region])
-
-
-def _overlap(region: Region, images: slice, box: tuple[slice, ...]) -> Region | None:
-    """What of a region lies in a part, counted from the part's corner."""
-    image, own = region
-    if not images.start <= image < images.stop:
-        return None
-    spans = [
-        slice(max(mine.start, part.start) - part.start, min(mine.stop, part.stop) - part.start)
-        for mine, part in zip(own, box, strict=True)
-    ]
-    return (image - images.start, tuple(spans)) if all(span.start < span.stop for span in spans) else None
-
 
 @dataclass(frozen=True)
 class ImageCounts:
@@ -73,6 +54,18 @@ class ImageCounts:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    def take(self, images: Sequence[int]) -> ImageCounts:
+        """The counts of some images, in the order given, each once."""
+        place = {image: at for at, image in enumerate(images)}
+        named = {place[image]: values for image, values in self.invalid if image in place}
+        return ImageCounts(
+            cells=self.cells.take(images),
+            absent_truth=self.absent_truth.take(images),
+            absent_pred=self.absent_pred.take(images),
+            absent_both=self.absent_both.take(images),
+            invalid=tuple(sorted(named.items(), key=lambda pair: pair[0])),
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence[ImageCounts]) -> ImageCounts:

@@ -38,8 +38,8 @@ def test_label_maps_are_let_go_once_they_are_counted(tmp_path: Path, monkeypatch
     most: list[int] = []
     read, count = counting._Side.read, counting.count_images
 
-    def watched_read(self: Any, images: Any, extent: Any) -> LabelMaps:
-        maps = read(self, images, extent)
+    def watched_read(self: Any, images: Any) -> LabelMaps:
+        maps = read(self, images)
         held.append(weakref.ref(maps.values))
         return maps
 
