@@ -35,8 +35,11 @@ IN_FLIGHT = BoundedSemaphore(32)
 PASSING_STATUS = {408, 425, 429}
 """Status codes below 500 after which the same request may succeed later: time-outs and too many requests."""
 
-NO_CREDENTIALS = "169.254.169.254"
-"""Where credentials of a machine in the cloud are asked for when no others are given."""
+NO_CREDENTIALS = re.compile(r"Error performing PUT |/latest/meta-data/iam/")
+"""Errors of the service that gives a machine in the cloud its role; it is asked when nothing else is set.
+
+Of a store nothing is asked by PUT.
+"""
 
 
 class NoSuchObjectError(Exception):
@@ -146,6 +149,8 @@ class Requests:
             raise RangeError from None
         if "non-partial response" in text or "Range request not supported" in text:
             raise WholeOnlyError from None
+        if NO_CREDENTIALS.search(text.partition("\n")[0]):
+            return Failure(False, "no credentials", self._access_advice)
         if isinstance(error, OSError):
             return Failure(True, f"an answer that was cut short ({error.strerror or error})")
         if status:
@@ -160,8 +165,6 @@ class Requests:
         return Failure(False, f"the service refuses the request ({words})", "look at the store's address")
 
     def _without_status(self, text: str) -> Failure:
-        if NO_CREDENTIALS in text:
-            return Failure(False, "no credentials", self._access_advice)
         if "incorrectly configured region" in text:
             return Failure(
                 False, "a bucket that lies in another region", "set AWS_REGION to the region of it"
