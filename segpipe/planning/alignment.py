@@ -33,8 +33,13 @@ class Alignment:
     left_out: list[Problem]
 
 
-def align(inventory: Inventory, config: EvaluationConfig) -> Alignment:
+def align(inventory: Inventory, config: EvaluationConfig, wanted: NDArray[np.bool_]) -> Alignment:
     """Match the images of both sides by id, or by index where neither side has ids.
+
+    Args:
+        inventory: what both stores hold.
+        config: the settings.
+        wanted: which images of truth will be evaluated, bool (image,); of the others no problem is told.
 
     Raises:
         InputError: missing, extra images or shapes that differ (all of them at once).
@@ -48,9 +53,9 @@ def align(inventory: Inventory, config: EvaluationConfig) -> Alignment:
     else:
         positions = _positions(truth.ids, pred.ids)
         ids = truth.ids
-    problems = list(_shape_problems(inventory, positions, ids))
+    problems = list(_shape_problems(inventory, np.where(wanted, positions, -1), ids))
     never = set(pred.never_written or ())
-    missing = [_missing(truth, ids[index], never) for index in np.flatnonzero(positions < 0)]
+    missing = [_missing(truth, ids[index], never) for index in np.flatnonzero(wanted & (positions < 0))]
     if config.on_missing_pred == "error":
         problems += missing
     if config.on_extra_pred == "error" and pred.ids is not None:
@@ -59,7 +64,7 @@ def align(inventory: Inventory, config: EvaluationConfig) -> Alignment:
         raise InputError(problems)
     skip = config.on_missing_pred == "skip"
     kept = np.flatnonzero(positions >= 0)
-    if skip and not len(kept):
+    if skip and not wanted[kept].any():
         raise InputError(_nothing_in_common(truth, pred, ids))
     if not skip:
         kept = np.concatenate([kept, np.flatnonzero(positions < 0)])

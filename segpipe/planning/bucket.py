@@ -52,6 +52,8 @@ class Bucket:
         sizes: (y, x) or (z, y, x) of each image, px.
         truth, pred: where the label maps lie.
         key: the key of its partial counts.
+        whole_key: where the images were selected from those of a larger bucket, the key of that one's partial
+            counts, in which those of these images are; else empty.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Bucket:
     truth: BucketSide
     pred: BucketSide
     key: str = ""
+    whole_key: str = ""
 
     @cached_property
     def stored_bytes(self) -> int:

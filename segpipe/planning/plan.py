@@ -16,8 +16,10 @@ from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.buckets import Cut, cut_buckets, read_amplification, stored_units
 from segpipe.planning.inventory import Inventory, take_inventory
 from segpipe.planning.keys import bucket_key
+from segpipe.planning.selection import Whole, select_from, wanted_images
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.metadata import ArrayMeta
+from segpipe.sources.representations import fill_label
 from segpipe.sources.storage import ObjectInfo
 from segpipe.sources.tables import join_table
 
@@ -34,13 +36,23 @@ ABSENT_ADVICE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be counted, before it is known which part of it has been counted already."""
+    """What will be counted, before it is known which part of it has been counted already.
+
+    Attributes:
+        config, inventory: what was asked for, what both stores hold.
+        alignment, cut: the images to evaluate and their buckets.
+        columns: metadata of these images.
+        wanted: which images of truth were asked for, bool (image of truth,).
+        whole: what the images were selected from; None if that is all of them.
+    """
 
     config: EvaluationConfig
     inventory: Inventory
     alignment: Alignment
     cut: Cut
     columns: dict[str, NDArray[Any]]
+    wanted: NDArray[np.bool_]
+    whole: Whole | None = None
 
     def __len__(self) -> int:
         return len(self.cut.starts) - 1
@@ -59,16 +71,25 @@ class Plan:
         """All buckets in order, made one at a time."""
         rules = self.config.rules("truth"), self.config.rules("pred")
         for number in range(len(self)):
-            chosen = slice(*self.cut.starts[number : number + 2])
-            truth, pred = self.alignment.truth[chosen], self.alignment.pred[chosen]
-            bucket = Bucket(
-                number=number,
-                ids=tuple(self.alignment.ids[chosen]),
-                sizes=_tuples(self.inventory.truth.sizes[truth]),
-                truth=_bucket_side(self.inventory.truth, truth),
-                pred=_bucket_side(self.inventory.pred, pred),
-            )
-            yield replace(bucket, key=bucket_key(bucket, *rules))
+            bucket = self._bucket(self.alignment, self.cut, number)
+            key = bucket_key(bucket, *rules)
+            if self.whole is None:
+                yield replace(bucket, key=key)
+                continue
+            all_of_it = self._bucket(self.whole.alignment, self.whole.cut, int(self.whole.bucket[number]))
+            whole_key = bucket_key(all_of_it, *rules)
+            yield replace(bucket, key=key, whole_key=whole_key if whole_key != key else "")
+
+    def _bucket(self, alignment: Alignment, cut: Cut, number: int) -> Bucket:
+        chosen = slice(*cut.starts[number : number + 2])
+        truth, pred = alignment.truth[chosen], alignment.pred[chosen]
+        return Bucket(
+            number=number,
+            ids=tuple(alignment.ids[chosen]),
+            sizes=_tuples(self.inventory.truth.sizes[truth]),
+            truth=_bucket_side(self.inventory.truth, truth),
+            pred=_bucket_side(self.inventory.pred, pred),
+        )
 
     def missing_rule(self, side: Side) -> str:
         """What an absent chunk of one side is taken for: the store's own declaration, else the setting."""
@@ -83,12 +104,15 @@ def make_plan(config: EvaluationConfig) -> Plan:
         InputError: everything that is wrong with the stores, at once.
     """
     inventory = take_inventory(config)
-    alignment = align(inventory, config)
+    wanted = wanted_images(inventory, config)
+    everything = align(inventory, config, wanted)
+    # Buckets are cut over all images, so that a selection finds the counts of the whole.
+    cut = cut_buckets(inventory, everything, config.bucket_images)
+    alignment, cut, whole = select_from(everything, cut, wanted)
     columns = {name: values[alignment.truth] for name, values in inventory.truth.columns.items()}
     if config.image_table is not None:
         columns |= join_table(config.image_table, alignment.ids)
-    cut = cut_buckets(inventory, alignment, config.bucket_images)
-    return Plan(config, inventory, alignment, cut, columns)
+    return Plan(config, inventory, alignment, cut, columns, wanted, whole)
 
 
 def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
@@ -169,7 +193,7 @@ class AbsentObjects:
 def _fill(plan: Plan, side: Side, array: ArrayMeta) -> str:
     """The fill value of an array and what it would be taken for."""
     rules = plan.config.rules(side)
-    code = rules.code(int(array.fill_value or 0))
+    code = rules.code(fill_label(array))
     names = (*plan.config.classes.names, "ignored" if side == "truth" else "void", "an invalid label")
     kind = "class " if code < rules.num_classes else ""
     return f"the fill value {array.fill_value} ({kind}{names[code]})"

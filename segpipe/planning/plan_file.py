@@ -35,8 +35,12 @@ _ARRAY = pa.struct(
         ("shape", pa.list_(pa.int64())),
         ("document", pa.string()),
         ("class_axis", pa.int8()),
+        ("representation", pa.string()),
+        ("threshold", pa.float64()),
     ]
 )
+_STORED_AS = ("class_axis", "representation", "threshold")
+"""What of an array is not in its own document, but was declared."""
 _PIXELS = pa.list_(pa.list_(pa.int64()))
 _SIDE = [
     ("arrays", pa.list_(_ARRAY)),
@@ -49,6 +53,7 @@ SCHEMA = pa.schema(
     [
         ("bucket", pa.int64()),
         ("key", pa.string()),
+        ("whole_key", pa.string()),
         ("hit", pa.bool_()),
         ("ids", pa.list_(pa.string())),
         ("size", _PIXELS),
@@ -112,6 +117,7 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
     return {
         "bucket": bucket.number,
         "key": bucket.key,
+        "whole_key": bucket.whole_key,
         "hit": item.hit,
         "ids": bucket.ids,
         "size": bucket.sizes,
@@ -129,7 +135,7 @@ def _side_row(side: BucketSide) -> dict[str, Any]:
                 "path": array.path,
                 "shape": array.shape,
                 "document": array.document_text,
-                "class_axis": array.class_axis,
+                **{name: getattr(array, name) for name in _STORED_AS},
             }
             for array in side.arrays
         ],
@@ -164,6 +170,7 @@ def _planned(row: dict[str, Any]) -> PlannedBucket:
         truth=_side(row["truth"]),
         pred=_side(row["pred"]),
         key=row["key"],
+        whole_key=row["whole_key"],
     )
     return PlannedBucket(bucket, row["hit"])
 
@@ -174,7 +181,7 @@ def _side(row: dict[str, Any]) -> BucketSide:
         objects[item["array"]][item["key"]] = _object(item)
     return BucketSide(
         arrays=tuple(
-            _array(item["path"], tuple(item["shape"]), item["document"], item["class_axis"])
+            _array(item["path"], tuple(item["shape"]), item["document"], *(item[name] for name in _STORED_AS))
             for item in row["arrays"]
         ),
         objects=tuple(objects),
@@ -191,6 +198,6 @@ def _object(item: dict[str, Any]) -> ObjectInfo | None:
 
 
 @lru_cache(maxsize=4096)
-def _array(path: str, shape: tuple[int, ...], document: str, class_axis: int | None) -> ArrayMeta:
+def _array(path: str, shape: tuple[int, ...], document: str, *stored_as: Any) -> ArrayMeta:
     meta = parse_array(path, {**json.loads(document), "shape": list(shape)}, {})
-    return replace(meta, class_axis=class_axis)
+    return replace(meta, **dict(zip(_STORED_AS, stored_as, strict=True)))

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from segpipe.counts.partials import PartialStore
 from segpipe.errors import InputError, Problem
 from segpipe.execution.choose import choose_cluster, estimate_s, tasks_needed
@@ -23,6 +25,7 @@ class PlanSummary:
 
     Attributes:
         images, pixels: to be evaluated.
+        selected_from: how many images truth has, of which those were selected.
         skipped_images, skipped_pixels: left out by settings.
         buckets, hits: units of partial counts, and how many of them are there already.
         pixels_left, stored_bytes_left: what is still to be counted.
@@ -35,6 +38,7 @@ class PlanSummary:
     """
 
     images: int
+    selected_from: int
     pixels: int
     skipped_images: int
     skipped_pixels: int
@@ -58,7 +62,11 @@ class PlanSummary:
     def rows(self) -> list[tuple[str, str]]:
         """For people: what, and how much."""
         return [
-            ("images", f"{self.images:,} ({self.skipped_images:,} left out), matched by {self.aligned_by}"),
+            (
+                "images",
+                f"{self.images:,} of {self.selected_from:,} ({self.skipped_images:,} left out), "
+                f"matched by {self.aligned_by}",
+            ),
             ("pixels", f"{self.pixels:,}"),
             (
                 "objects",
@@ -114,7 +122,9 @@ class _Sums:
 
     def through(self, buckets: Iterator[Bucket]) -> Iterator[PlannedBucket]:
         for bucket in buckets:
-            hit = bucket.key in self._partials
+            hit = bucket.key in self._partials or (
+                bucket.whole_key != "" and bucket.whole_key in self._partials
+            )
             stored, before = bucket.stored_bytes, self.absent.stored
             self.absent.add(bucket)
             self.images += len(bucket.ids)
@@ -135,9 +145,10 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
     seconds = estimate_s(sums.left["pixels"] * per_pixel, sums.left["objects"])
     cluster = choose_cluster(plan.config.cluster, seconds)
     warnings = list(_warnings(plan))
-    skipped = sorted(set(range(len(inventory.truth))) - set(plan.alignment.truth.tolist()))
+    skipped = sorted(set(np.flatnonzero(plan.wanted).tolist()) - set(plan.alignment.truth.tolist()))
     return PlanSummary(
         images=plan.images,
+        selected_from=len(plan.wanted),
         pixels=sums.pixels,
         skipped_images=len(skipped),
         skipped_pixels=int(inventory.truth.pixels[skipped].sum()),

@@ -59,7 +59,7 @@ def run_summary(
         ),
         alignment="id" if planned.aligned_by == "id" else "index",
         warnings=(*planned.warnings, *_found(config, reduction, scores)),
-        rules=tuple(_rules(config)),
+        rules=(*_selection(config, planned), *_rules(config)),
         versions=_versions(),
         timings=state.get("timings", {}),
         provenance={
@@ -113,6 +113,14 @@ def _found(config: EvaluationConfig, reduction: Reduction, scores: Scores) -> li
         lost = reduction.quarantined_images
         sentences.append(f"{lost} images could not be read and are not in these figures.")
     return sentences
+
+
+def _selection(config: EvaluationConfig, planned: PlanSummary) -> list[str]:
+    if config.select is None:
+        return []
+    asked = planned.images + planned.skipped_images
+    words = f"{asked:,} of {planned.selected_from:,} images: {config.select.words()}"
+    return [f"Only a selection is evaluated, {words}."]
 
 
 def _rules(config: EvaluationConfig) -> list[str]:

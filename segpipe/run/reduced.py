@@ -110,7 +110,12 @@ def _partials(run: Path, bucket: Bucket, store: PartialStore | None, found: Redu
     """What there is of a bucket: the whole, or the parts that this run could count."""
     whole = None
     if store is not None:
-        whole = store.read(bucket.key) or _joined(run, bucket, store) or _recount(run, bucket, store, found)
+        whole = (
+            store.read(bucket.key)
+            or _selected(bucket, store)
+            or _joined(run, bucket, store)
+            or _recount(run, bucket, store, found)
+        )
     parts = [whole] if whole else list(_parts(run, bucket))
     planned = dict(zip(bucket.ids, map(prod, bucket.sizes), strict=True))
     for part in parts:
@@ -123,6 +128,15 @@ def _partials(run: Path, bucket: Bucket, store: PartialStore | None, found: Redu
     found.quarantined_images += len(planned)
     found.quarantined_pixels += sum(planned.values())
     return parts
+
+
+def _selected(bucket: Bucket, store: PartialStore) -> Partial | None:
+    """The images of a bucket out of the counts of the larger one that they were selected from."""
+    whole = store.read(bucket.whole_key) if bucket.whole_key else None
+    if whole is None:
+        return None
+    place = {name: image for image, name in enumerate(whole.ids)}
+    return Partial(bucket.ids, whole.counts.take([place[name] for name in bucket.ids]))
 
 
 def _joined(run: Path, bucket: Bucket, store: PartialStore) -> Partial | None:

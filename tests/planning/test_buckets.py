@@ -25,7 +25,8 @@ BUCKETS = st.integers(1, 40)
 
 def aligned(inventory: Inventory, **settings: Any) -> Alignment:
     """The images of both sides, matched."""
-    return align(inventory, make_config({"truth": "t", "pred": "p", "classes": 2, **settings}))
+    config = make_config({"truth": "t", "pred": "p", "classes": 2, **settings})
+    return align(inventory, config, np.ones(len(inventory.truth), np.bool_))
 
 
 def members(cut: Cut, ids: list[str]) -> list[tuple[str, ...]]:
