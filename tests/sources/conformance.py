@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numcodecs
 import numpy as np
@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
-from segpipe.errors import InputChangedError, InputError
-from segpipe.sources.layouts import LAYOUTS, ImageSet
+from segpipe.config import LayoutConfig
+from segpipe.errors import ConfigError, InputChangedError, InputError
+from segpipe.sources.layouts import LAYOUTS, ImageSet, find_images
 from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.storage import Storage, content_hash, content_hashed, open_storage
 from tests.sources.stores import (
@@ -423,26 +424,35 @@ SAMPLE = Sample(["a", "b", "c"], label_maps((3, 20, 30)), ["sun", "rain", "fog"]
 
 
 class LayoutTests:
-    """Attribute: `name`. Fixture: `write`, a function (folder, sample) that writes it and returns the path.
+    """Fixture: `write`, a function (folder, sample) that writes the sample and returns the path.
 
-    Ids must come out in the order of `SAMPLE`.
+    Attributes: `name`; `options` of the layout; and, where they are others than those of `SAMPLE`: `ids`,
+    `size` of each image, and the columns that the layout adds.
     """
 
     name: str
+    ids: ClassVar[list[str]] = SAMPLE.ids
+    size: ClassVar[list[int]] = [20, 30]
+    own_columns: ClassVar[set[str]] = set()
+
+    def options(self, folder: Path) -> dict[str, Any]:
+        return {}
+
+    def find(self, folder: Path, path: str) -> ImageSet:
+        return LAYOUTS[self.name](view(folder), path, **self.options(folder))
 
     def images(self, write: Callable[[Path, Sample], str], folder: Path, sample: Sample = SAMPLE) -> ImageSet:
-        path = write(folder, sample)
-        return LAYOUTS[self.name](view(folder), path)
+        return self.find(folder, write(folder, sample))
 
     def test_it_is_registered(self) -> None:
         assert self.name in LAYOUTS
 
     def test_ids_and_sizes_are_those_of_the_sample(self, write: Any, tmp_path: Path) -> None:
         images = self.images(write, tmp_path)
-        assert images.ids == SAMPLE.ids
+        assert images.ids == self.ids
         assert len(images) == 3
-        assert images.sizes.tolist() == [[20, 30]] * 3
-        assert images.corners.tolist() == [[0, 0]] * 3
+        assert images.sizes.tolist() == [self.size] * 3
+        assert images.pixels.tolist() == [600] * 3
         assert images.store == str(tmp_path)
         for vector in (images.array_of_image, images.index_in_array, images.sizes, images.corners):
             assert (vector.dtype, len(vector)) == (np.int64, 3)
@@ -455,15 +465,21 @@ class LayoutTests:
         ):
             meta = images.arrays[array]
             reader = open_reader(meta, seen.storage, expectation(seen, meta))
-            labels = reader.read(box_of(meta.shape, None if index < 0 else slice(index, index + 1)))
+            corner, size = images.corners[number].tolist(), images.sizes[number].tolist()
+            pixels = [slice(first, first + length) for first, length in zip(corner, size, strict=True)]
+            labels = reader.read((*([] if index < 0 else [slice(index, index + 1)]), *pixels))
             np.testing.assert_array_equal(labels.reshape(20, 30), SAMPLE.maps[number])
 
     def test_metadata_columns_are_in_the_order_of_the_images(self, write: Any, tmp_path: Path) -> None:
         images = self.images(write, tmp_path)
-        assert {name: values.tolist() for name, values in images.columns.items()} == {
-            "weather": SAMPLE.weather
-        }
+        assert images.columns["weather"].tolist() == SAMPLE.weather
+        assert images.columns.keys() - {"weather"} == self.own_columns
         assert images.left_out == {}
+
+    def test_an_option_that_it_does_not_have_is_refused(self, write: Any, tmp_path: Path) -> None:
+        layout = LayoutConfig(kind=self.name, colour=3)
+        with pytest.raises(ConfigError, match=rf"layout.colour: the layout {self.name} has no such option"):
+            find_images(layout, view(tmp_path), write(tmp_path, SAMPLE))
 
     def test_it_knows_the_objects_of_the_store(self, write: Any, tmp_path: Path) -> None:
         images = self.images(write, tmp_path)
@@ -479,4 +495,4 @@ class LayoutTests:
         write(tmp_path, SAMPLE)
         write_group(tmp_path / "other", {"x": label_maps((4, 4))})
         with pytest.raises(InputError, match=r"(?s)no array or group at 'nowhere'.*other/x"):
-            LAYOUTS[self.name](view(tmp_path), "nowhere")
+            self.find(tmp_path, "nowhere")
