@@ -386,6 +386,8 @@ class EvaluationConfig(Frozen):
     max_quarantined: int = Field(default=0, ge=0)
     absent_class: Literal["nan", "zero", "one"] = "nan"
     present: Literal["either", "truth"] = "either"
+    worst_percent: float = Field(default=5.0, gt=0, le=100)
+    metrics: tuple[str, ...] | None = None
 
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)

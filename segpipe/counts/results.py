@@ -6,6 +6,7 @@ images were appended at a time, nor of who counted them.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from segpipe.counts.columns import COLUMN_DTYPES, ColumnKind, clean_text, plain_
 from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.areas import COUNT_NAMES, image_counts
-from segpipe.metrics.base import METRICS
+from segpipe.metrics.base import METRICS, Metric
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Aggregate, Scores
 
@@ -180,9 +181,8 @@ _AREAS = {
 def _reserved() -> set[str]:
     """Every name that results or tables give to a figure of their own."""
     images = {f"image_{name}" for name in [*COUNT_NAMES, *IMAGE_SCORES]}
-    metrics = set(METRICS) | {f"mean_{name}" for name in METRICS}
+    metrics = set(METRICS) | {name for one in METRICS.values() for name in one.averages}
     groups = {f"group_{name}" for name in [*metrics, *_AREAS, "name"]}
-    averaged = {f"{name}{end}" for name in metrics for end in ("_per_image", "_per_image_class")}
     fixed = {
         *COUNT_NAMES,
         *IMAGE_SCORES,
@@ -194,7 +194,7 @@ def _reserved() -> set[str]:
         "image_edge",
         "images",
     }
-    return images | metrics | groups | averaged | fixed
+    return images | metrics | groups | fixed
 
 
 class _Growing:
@@ -426,8 +426,7 @@ def _write_pooled_scores(group: zarr.Group, scores: Scores, dim: str, prefix: st
         attributes = {"long_name": meaning, "units": "pixel"}
         _store(group, prefix + name, getattr(scores.areas, side), (dim,), attributes)
     for name, values in scores.per_class.items():
-        one = METRICS[name]
-        attributes = _score_attributes(one.title, one.formula, one.best, one.minimum, one.maximum)
+        attributes = _score_attributes(METRICS[name].title, METRICS[name])
         _store(group, prefix + name, values, (dim,), attributes)
     for name, aggregate in scores.aggregates.items():
         _store(group, prefix + name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
@@ -436,28 +435,25 @@ def _write_pooled_scores(group: zarr.Group, scores: Scores, dim: str, prefix: st
 def _write_image_scores(group: zarr.Group, scores: Scores) -> None:
     for name in IMAGE_SCORES:
         like = scores.aggregates[name]
-        attributes = _score_attributes(
-            f"{like.title} of the image", like.formula, like.best, like.minimum, like.maximum
-        )
+        attributes = _score_attributes(f"{like.title} of the image", METRICS[like.metric])
         growing = _Growing(group, f"image_{name}", np.dtype(np.float64), "image", attributes)
         if scores.per_image:
             growing.append(scores.per_image[name])
         growing.finish()
 
 
-def _score_attributes(
-    title: str, formula: str, best: float, minimum: float, maximum: float
-) -> dict[str, Any]:
-    direction = "higher is better" if best > minimum else "lower is better"
+def _score_attributes(title: str, one: Metric) -> dict[str, Any]:
+    # JSON has no infinity: an end without bound is not named.
+    ends = {"valid_min": one.minimum, "valid_max": one.maximum}
     return {
-        "long_name": title, "units": "1", "formula": formula, "direction": direction,
-        "best": best, "valid_min": minimum, "valid_max": maximum,
+        "long_name": title, "units": "1", "formula": one.formula, "direction": one.direction,
+        "best": one.best, **{name: end for name, end in ends.items() if math.isfinite(end)},
     }  # fmt: skip
 
 
 def _aggregate_attributes(one: Aggregate) -> dict[str, Any]:
     return {
-        **_score_attributes(one.title, one.formula, one.best, one.minimum, one.maximum),
+        **_score_attributes(one.title, METRICS[one.metric]),
         "averaging": one.averaging,
         "rule": one.rule,
         "classes_used": list(one.classes_used),

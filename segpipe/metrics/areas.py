@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,8 @@ from segpipe.kernels.cells import ConfusionCells
 
 IntArray = NDArray[np.int64]
 InvalidPred = Literal["count_as_miss", "ignore"]
+
+AREA_NAMES = ("hit", "truth", "pred", "void", "valid")
 
 COUNT_NAMES: Mapping[str, str] = {
     "pixels": "all pixels, whatever their value",
@@ -33,19 +35,44 @@ class ClassAreas:
         truth: int64 (..., K), pixels of the class that count (t). A void or invalid prediction on a
             valid truth pixel is a miss of the true class and nobody's false alarm, so it is in here.
         pred: int64 (..., K), pixels of valid truth that were predicted as the class (p).
+        void: int64 (...,), pixels of valid truth whose prediction is void; 0 if not given.
+        valid: int64 (...,), the number n of pixels that count: the sum of the truth areas, unless the
+            classes are some of all, or overlap, and it is given.
 
-    >>> areas = ClassAreas(hit=[1, 2], truth=[2, 2], pred=[1, 4])
-    >>> areas.union, areas.valid
-    (array([2, 4]), array(4))
+    >>> areas = ClassAreas(hit=[1, 2], truth=[2, 2], pred=[1, 3])
+    >>> areas.union, areas.valid, areas.rest
+    (array([2, 3]), array(4), array([2, 1]))
     """
 
     hit: IntArray
     truth: IntArray
     pred: IntArray
+    void: IntArray
+    valid: IntArray
 
-    def __init__(self, hit: ArrayLike, truth: ArrayLike, pred: ArrayLike) -> None:
-        for name, value in (("hit", hit), ("truth", truth), ("pred", pred)):
-            object.__setattr__(self, name, np.asarray(value, np.int64))
+    def __init__(
+        self,
+        hit: ArrayLike,
+        truth: ArrayLike,
+        pred: ArrayLike,
+        void: ArrayLike | None = None,
+        valid: ArrayLike | None = None,
+    ) -> None:
+        sides = [np.asarray(side, np.int64) for side in (hit, truth, pred)]
+        void = np.zeros(sides[1].shape[:-1], np.int64) if void is None else np.asarray(void, np.int64)
+        valid = sides[1].sum(axis=-1, dtype=np.int64)[()] if valid is None else valid
+        for name, value in zip(AREA_NAMES, (*sides, void, np.asarray(valid, np.int64)), strict=True):
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, leading: Any) -> ClassAreas:
+        """The areas of some of the matrices: any index into the leading dims."""
+        parts = {name: getattr(self, name)[leading] for name in AREA_NAMES}
+        return ClassAreas(**parts)
+
+    def of_classes(self, chosen: NDArray[Any]) -> ClassAreas:
+        """The areas of some of the classes, by ids or by a mask (K,); the pixels that count stay the same."""
+        hit, truth, pred = (side[..., chosen] for side in (self.hit, self.truth, self.pred))
+        return ClassAreas(hit, truth, pred, self.void, self.valid)
 
     @property
     def union(self) -> IntArray:
@@ -54,9 +81,9 @@ class ClassAreas:
         return self.truth + (self.pred - self.hit)
 
     @property
-    def valid(self) -> IntArray:
-        """The number n of pixels that count, int64 (...,): the sum of the truth areas."""
-        return np.asarray(self.truth.sum(axis=-1, dtype=np.int64)[()])
+    def rest(self) -> IntArray:
+        """Pixels that count and are of the class neither in truth nor in pred, int64 (..., K) (tn)."""
+        return self.valid[..., None] - self.union
 
     @property
     def occurs(self) -> NDArray[np.bool_]:
@@ -74,7 +101,7 @@ class ClassAreas:
 
         >>> matrix = [[5, 1, 0, 2], [0, 4, 1, 0], [9, 9, 9, 9], [9, 9, 9, 9]]
         >>> ClassAreas.from_matrix(matrix)
-        ClassAreas(hit=array([5, 4]), truth=array([8, 5]), pred=array([5, 5]))
+        ClassAreas(hit=array([5, 4]), truth=array([8, 5]), pred=array([5, 5]), void=array(1), valid=array(13))
         >>> ClassAreas.from_matrix(matrix, invalid_pred="ignore").truth
         array([6, 5])
         """
@@ -87,6 +114,7 @@ class ClassAreas:
             hit=np.diagonal(known, axis1=-2, axis2=-1),
             truth=counted.sum(axis=-1, dtype=np.int64),
             pred=known.sum(axis=-2, dtype=np.int64),
+            void=valid[..., num_classes].sum(axis=-1, dtype=np.int64),
         )
 
     @classmethod
@@ -96,15 +124,13 @@ class ClassAreas:
         truth, pred = _codes(cells)
         shape = (len(cells), codes)
         # Sums over all codes, of which the classes are a part: cheaper than to pick out cells first.
-        areas = cls(
-            hit=_sums(image + truth, np.where(truth == pred, cells.counts, 0), shape)[:, :classes],
-            truth=_sums(image + truth, cells.counts, shape)[:, :classes],
-            pred=_sums(image + pred, np.where(truth < classes, cells.counts, 0), shape)[:, :classes],
-        )
+        hits = _sums(image + truth, np.where(truth == pred, cells.counts, 0), shape)
+        truths = _sums(image + truth, cells.counts, shape)
+        preds = _sums(image + pred, np.where(truth < classes, cells.counts, 0), shape)
         if invalid_pred == "ignore":
             left = np.flatnonzero((pred == codes - 1) & (truth < classes))
-            np.subtract.at(areas.truth, (image[left] // codes, truth[left]), cells.counts[left])
-        return areas
+            np.subtract.at(truths, (image[left] // codes, truth[left]), cells.counts[left])
+        return cls(hits[:, :classes], truths[:, :classes], preds[:, :classes], void=preds[:, classes])
 
 
 def _codes(cells: ConfusionCells) -> tuple[IntArray, IntArray]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from segpipe.classes import ClassList
 from segpipe.metrics.areas import ClassAreas, matrix_counts
-from segpipe.metrics.base import METRICS, FloatArray, Metric
+from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, Aggregate, Scores
 from segpipe.metrics.scoring import (
@@ -58,10 +58,10 @@ def score_class_groups(
     pairs = np.stack([regroup(every, [group.members]) for group in classes.groups])
     areas = ClassAreas.from_matrix(pairs, invalid_pred=rules.invalid_pred)
     names = tuple(group.name for group in classes.groups)
-    records = [one for one in METRICS.values() if one.per_class]
+    records = [one for one in chosen_metrics(rules.metrics) if one.per_class]
     per_group = {one.name: class_values(one, areas, rules)[:, 0] for one in records}
     undefined = {one.name: np.isnan(one.function(areas)[:, 0]) for one in records}
-    each = ClassAreas(areas.hit[:, 0], areas.truth[:, 0], areas.pred[:, 0])
+    each = ClassAreas(areas.hit[:, 0], areas.truth[:, 0], areas.pred[:, 0], valid=areas.valid[0])
     means = [_mean(one, per_group[one.name], undefined[one.name], each, names, rules) for one in records]
     together = [] if classes.groups_overlap else _together(every, classes, rules)
     named = {one.name: one for one in [*means, *together]}
@@ -114,9 +114,10 @@ def _mean(
         classes_used=tuple(names[at] for at in np.flatnonzero(used)),
         classes_dropped={names[at]: str(why[at]) for at in np.flatnonzero(~used)},
         flagged={
-            names[at]: f"{NEVER_PREDICTED if areas.truth[at] else PREDICTED_ONLY}: scores {metric.worst:g}"
+            names[at]: f"{NEVER_PREDICTED if areas.truth[at] else PREDICTED_ONLY}: scores {values[at]:g}"
             for at in noted
         },
+        metric=metric.name, main=metric.main,
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def _together(matrix: IntArray, classes: ClassList, rules: ScoringRules) -> list
     """The figures of all groups together; a class of no group is in none of them but as the rest."""
     regrouped = regroup(matrix, [group.members for group in classes.groups])
     names = (*(group.name for group in classes.groups), REST)
-    scores = score_matrix(regrouped, ClassList(names), rules)
+    scores = score_matrix(regrouped, ClassList(names), replace(rules, exclude_classes=(REST,)))
     return [
         replace(one, title=f"{one.title} of groups")
         for one in scores.aggregates.values()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from segpipe.classes import ClassList
 from segpipe.errors import ConfigError
 from segpipe.metrics.areas import InvalidPred
+from segpipe.metrics.base import chosen_metrics
 
 AbsentClass = Literal["nan", "zero", "one"]
 Present = Literal["either", "truth"]
@@ -35,15 +36,27 @@ class ScoringRules:
         exclude_classes: names of classes that are counted, but left out of means over classes.
         present: which classes an image has in per-image means: those in truth or in pred (`either`), or
             those in `truth` only.
+        worst_percent: how many percent of the images, the worst ones, the means over the worst images run
+            over; rounded down, but one image at least.
+        metrics: names of the metrics that are computed; None means all that there are. The mean IoU and
+            pixel accuracy are always there.
     """
 
     absent_class: AbsentClass = "nan"
     invalid_pred: InvalidPred = "count_as_miss"
     exclude_classes: tuple[str, ...] = ()
     present: Present = "either"
+    worst_percent: float = 5.0
+    metrics: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exclude_classes", tuple(self.exclude_classes))
+        if not 0 < self.worst_percent <= 100:
+            message = f"worst_percent: found {self.worst_percent!r}, expected more than 0 and at most 100"
+            raise ConfigError(message)
+        if self.metrics is not None:
+            object.__setattr__(self, "metrics", tuple(self.metrics))
+            chosen_metrics(self.metrics)
         for key, choices in _CHOICES.items():
             if getattr(self, key) not in choices:
                 message = f"{key}: found {getattr(self, key)!r}, expected one of {', '.join(choices)}"
@@ -73,6 +86,8 @@ class ScoringRules:
             "invalid_pred": self.invalid_pred,
             "exclude_classes": list(self.exclude_classes),
             "present": self.present,
+            "worst_percent": self.worst_percent,
+            "metrics": None if self.metrics is None else list(self.metrics),
         }
 
     def in_words(self) -> list[str]:
@@ -83,6 +98,8 @@ class ScoringRules:
             _INVALID[self.invalid_pred],
             "A void prediction on a valid truth pixel is a miss of the true class.",
             _PRESENT[self.present],
+            f"Means over the worst images run over {self.worst_percent:g} % of the images, or of those that "
+            f"have the class, but one at least (worst_percent: {self.worst_percent:g}).",
             f"Classes left out of means over classes: {', '.join(self.exclude_classes) or 'none'}.",
         ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from segpipe.classes import ClassList
 from segpipe.metrics.areas import ClassAreas
-from segpipe.metrics.base import FloatArray
+from segpipe.metrics.base import METRICS, FloatArray
 from segpipe.metrics.rules import ScoringRules
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Aggregate:
         classes_dropped: class name -> why it is not.
         flagged: class name -> what to know about a class that is in the figure.
         images_used, images_dropped: of a per-image mean; None for pooled figures.
+        metric: the name of the metric that it comes from.
+        main: it stands in the short tables of reports.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Aggregate:
     flagged: Mapping[str, str]
     images_used: int | None = None
     images_dropped: int | None = None
+    metric: str = ""
+    main: bool = True
 
     @property
     def basis(self) -> str:
@@ -109,6 +113,14 @@ class Scores:
         """The pooled mean IoU."""
         return self.aggregates[HEADLINE]
 
+    def main_aggregates(self) -> list[Aggregate]:
+        """The aggregates of short tables, the headline first."""
+        return [one for one in self.aggregates.values() if one.main]
+
+    def main_metrics(self) -> list[str]:
+        """The per-class metrics of short tables."""
+        return [name for name in self.per_class if METRICS[name].main]
+
     def class_rows(self) -> list[dict[str, Any]]:
         """One row per class: id, name, areas in pixels (times their weights, if they have any), scores."""
         return [
@@ -160,9 +172,9 @@ class Scores:
 
     def __repr__(self) -> str:
         lines = [f"Scores of {self._extent()}"]
-        for one in self.aggregates.values():
+        for one in self.main_aggregates():
             lines.append(f"  {one.name:<26}{one.value:8.4f}  {one.averaging}, {one.basis}")
-        names = list(self.per_class)
+        names = self.main_metrics()
         lines.append("  " + f"{'class':<26}" + "".join(f"{name:>11}" for name in names))
         for row in self.class_rows()[:SHOWN_CLASSES]:
             lines.append(
@@ -172,9 +184,9 @@ class Scores:
 
     def _repr_html_(self) -> str:
         """The same as tables for a notebook; names are escaped, for they may come from anywhere."""
-        names = list(self.per_class)
+        names = self.main_metrics()
         aggregates = [
-            (one.name, f"{one.value:.4f}", one.averaging, one.basis) for one in self.aggregates.values()
+            (one.name, f"{one.value:.4f}", one.averaging, one.basis) for one in self.main_aggregates()
         ]
         classes = [
             (row["class_name"], *(f"{row[name]:.4f}" for name in names))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,20 +13,27 @@ from segpipe.classes import ClassList
 from segpipe.errors import InfrastructureError
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.areas import COUNT_NAMES, ClassAreas, image_counts, matrix_counts
-from segpipe.metrics.base import METRICS, FloatArray, Metric
+from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
+from segpipe.metrics.image_means import (
+    ImageMean,
+    ImageMeans,
+    ImageScores,
+    classes_of,
+    overall_values,
+    score_images,
+)
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, Aggregate, Scores
-from segpipe.metrics.sums import FixedPointSums, row_means
+from segpipe.metrics.sums import row_means
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
-IMAGE_METRICS = ("iou", "dice")
-"""The per-class metrics that are also scored image by image and then averaged."""
-
 ABSENT, EXCLUDED, NO_VALUE = "absent from truth and prediction", "excluded by exclude_classes", "has no value"
 PREDICTED_ONLY, NEVER_PREDICTED = "predicted, but nowhere in truth", "in truth, but never predicted"
-NOT_IN_TRUTH = "in truth of no image"
+NOT_IN_TRUTH, NOWHERE_IN_TRUTH = "in truth of no image", "nowhere in truth"
+
+_AREAS = ("hit", "truth", "pred")
 
 
 def score_matrix(
@@ -68,10 +76,10 @@ def score_counts(
         InfrastructureError: the images do not add up to the total: a damaged or mixed-up file.
     """
     sums = _GroupSums(1, classes, rules)
-    each = [sums.add(block, np.zeros(len(block), np.int64)).per_image for block in blocks]
+    each = [_kept_images(sums.add(block, np.zeros(len(block), np.int64))) for block in blocks]
     names = each[0] if each else {}
     scores = replace(
-        sums.scores(0), per_image={name: np.concatenate([one[name] for one in each]) for name in names}
+        sums.scores()[0], per_image={name: np.concatenate([one[name] for one in each]) for name in names}
     )
     whole = score_matrix(total, classes, rules)
     same_areas = all(
@@ -103,18 +111,22 @@ def score_groups(
     sums = _GroupSums(num_groups, classes, rules)
     for cells, groups in blocks:
         sums.add(cells, groups)
-    return [sums.scores(group) for group in range(num_groups)]
+    return sums.scores()
+
+
+def _kept_images(images: ImageScores) -> dict[str, FloatArray]:
+    """The scores of images that stay in memory."""
+    return {one.averages[0]: images.per_image[one.averages[0]] for one in images.overall if one.by_image}
 
 
 def pooled_scores(
     areas: ClassAreas, classes: ClassList, rules: ScoringRules, *, counts: dict[str, int], images: int | None
 ) -> Scores:
     """Scores of summed areas (K,): per class, means over classes, all classes together."""
-    records = list(METRICS.values())
+    records = chosen_metrics(rules.metrics)
     per_class = {one.name: class_values(one, areas, rules) for one in records if one.per_class}
-    means = [_class_mean(one, areas, classes, rules) for one in records if one.per_class]
-    overall = [_overall(one, areas, classes) for one in records if not one.per_class]
-    named = {one.name: one for one in means + overall}
+    make = {True: _class_mean, False: _overall}
+    named = {one.averages[0]: make[one.per_class](one, areas, classes, rules) for one in records}
     aggregates = {HEADLINE: named.pop(HEADLINE), **named}
     return Scores(
         classes=classes, rules=rules, images=images, counts=counts, areas=areas,
@@ -126,59 +138,24 @@ def class_values(metric: Metric, areas: ClassAreas, rules: ScoringRules) -> Floa
     """A per-class metric after the rules, (..., K).
 
     A class that occurs and has no value (recall where it is not in truth, precision where it was never
-    predicted) scores the worst value, so that the means of all metrics run over the same classes; a
-    class that is absent scores what `absent_class` says.
+    predicted) scores the worst value, so that the means of most metrics run over the same classes, or
+    stays NaN where the metric says so; a class that is absent scores what `absent_class` says.
     """
     values = metric.function(areas)
-    undefined = areas.occurs & np.isnan(values)
-    worst = metric.worst if np.isfinite(metric.worst) else np.nan
-    return np.where(areas.occurs, np.where(undefined, worst, values), rules.absent_value)
-
-
-@dataclass(frozen=True, eq=False)
-class ImageScores:
-    """Scores of every image by itself.
-
-    Attributes:
-        present: which classes each image has, by the rule `present`, bool (image, K).
-        per_class: metric name -> float64 (image, K); meaningful where present.
-        per_image: `pixel_accuracy`, `mean_iou`, `mean_dice` -> float64 (image,); NaN where an image has
-            nothing to score.
-    """
-
-    present: BoolArray
-    per_class: dict[str, FloatArray]
-    per_image: dict[str, FloatArray]
-
-
-def score_images(areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> ImageScores:
-    """Score every image by itself; `areas` are (image, K)."""
-    present = areas.occurs if rules.present == "either" else areas.truth > 0
-    per_class = {name: METRICS[name].function(areas) for name in IMAGE_METRICS}
-    used = present & rules.kept(classes)
-    means = {f"mean_{name}": row_means(values, used) for name, values in per_class.items()}
-    return ImageScores(
-        present, per_class, {"pixel_accuracy": METRICS["pixel_accuracy"].function(areas), **means}
-    )
-
-
-_AREAS = ("hit", "truth", "pred")
+    scored = np.where(np.isnan(values), metric.penalty, values)
+    return np.where(areas.occurs, scored, rules.absent_value)
 
 
 class _GroupSums:
-    """What scoring needs of each group: integers only, so that neither order nor cut of the blocks shows."""
+    """The sums of each group: integers only, so that neither order nor cut of the blocks shows."""
 
     def __init__(self, num_groups: int, classes: ClassList, rules: ScoringRules) -> None:
-        shape = (num_groups, len(classes))
-        self._classes, self._rules, self._kept = classes, rules, rules.kept(classes)
-        self._present = "in truth or prediction" if rules.present == "either" else "in truth"
+        self._classes, self._rules = classes, rules
         self._images = np.zeros(num_groups, np.int64)
         self._counts = {name: np.zeros(num_groups, np.int64) for name in COUNT_NAMES}
-        self._areas = {name: np.zeros(shape, np.int64) for name in _AREAS}
-        self._having = np.zeros(shape, np.int64)
-        self._class_sums = {name: FixedPointSums(shape) for name in IMAGE_METRICS}
-        self._image_sums = {name: FixedPointSums((num_groups,)) for name in _IMAGE_MEANS}
-        self._scored = {name: np.zeros(num_groups, np.int64) for name in _IMAGE_MEANS}
+        self._areas = {name: np.zeros((num_groups, len(classes)), np.int64) for name in _AREAS}
+        self._void = np.zeros(num_groups, np.int64)
+        self._means = ImageMeans(num_groups, classes, rules)
 
     def add(self, cells: ConfusionCells, groups: IntArray) -> ImageScores:
         """Add images, each to its group; returns what they score by themselves."""
@@ -188,89 +165,58 @@ class _GroupSums:
             np.add.at(self._counts[name], groups, counts)
         for name in _AREAS:
             np.add.at(self._areas[name], groups, getattr(areas, name))
+        np.add.at(self._void, groups, areas.void)
         images = score_images(areas, self._classes, self._rules)
-        self._add_image_scores(images, groups)
+        self._means.add(images, groups)
         return images
 
-    def _add_image_scores(self, images: ImageScores, groups: IntArray) -> None:
-        image, class_id = np.nonzero(images.present)
-        places = groups[image] * len(self._classes) + class_id
-        np.add.at(self._having.reshape(-1), places, 1)
-        for name, sums in self._class_sums.items():
-            sums.add(places, images.per_class[name][image, class_id])
-        for name, image_sums in self._image_sums.items():
-            values = images.per_image[name]
-            scored = ~np.isnan(values)
-            image_sums.add(groups[scored], values[scored])
-            np.add.at(self._scored[name], groups[scored], 1)
+    def scores(self) -> list[Scores]:
+        """The scores of every group."""
+        self._means.finish()
+        return [self._scores(group) for group in range(len(self._images))]
 
-    def scores(self, group: int) -> Scores:
-        areas = ClassAreas(*(self._areas[name][group] for name in _AREAS))
+    def _scores(self, group: int) -> Scores:
+        hit, truth, pred = (self._areas[name][group] for name in _AREAS)
+        areas = ClassAreas(hit, truth, pred, self._void[group])
         counts = {name: int(values[group]) for name, values in self._counts.items()}
         images = int(self._images[group])
         pooled = pooled_scores(areas, self._classes, self._rules, counts=counts, images=images)
-        more = [self._image_mean(name, group, pooled) for name in _IMAGE_MEANS]
-        more += [self._image_class_mean(name, group, pooled) for name in IMAGE_METRICS]
+        more = [
+            self._per_image(mean, pooled, images)
+            for metric in chosen_metrics(self._rules.metrics)
+            for mean in self._means.of(metric, group)
+        ]
         return replace(pooled, aggregates={**pooled.aggregates, **{one.name: one for one in more}})
 
-    def _image_mean(self, name: str, group: int, pooled: Scores) -> Aggregate:
-        """The mean over images of what each image scores (mIoU_I; mean pixel accuracy)."""
-        number = self._scored[name][group]
-        used, inner = (
-            self._kept & (self._having[group] > 0),
-            f"the mean over the classes present ({self._present})",
-        )
-        if name == "pixel_accuracy":
-            used, inner = pooled.areas.occurs, "its pixel accuracy"
-        return self._like(
-            pooled, name, f"{name}_per_image", group,
-            value=float(self._image_sums[name].row(group).mean(number)),
-            rule=f"mean over images of {inner}; images with nothing to score are left out",
-            used=used, images_used=int(number),
-        )  # fmt: skip
-
-    def _image_class_mean(self, name: str, group: int, pooled: Scores) -> Aggregate:
-        """The mean over classes of the mean over the images that have the class (mIoU_C)."""
-        having = self._having[group]
-        used = self._kept & (having > 0)
-        means = self._class_sums[name].row(group).mean(having)
-        return self._like(
-            pooled, f"mean_{name}", f"mean_{name}_per_image_class", group,
-            value=float(row_means(means, used)),
-            rule=f"mean over classes of the mean over the images that have the class ({self._present})",
-            used=used, images_used=int(self._scored[f"mean_{name}"][group]),
-        )  # fmt: skip
-
-    def _like(
-        self, pooled: Scores, like: str, name: str, group: int, *,
-        value: float, rule: str, used: BoolArray, images_used: int,
-    ) -> Aggregate:  # fmt: skip
-        """A per-image aggregate of the metric of a pooled one."""
-        names, occurs, one = self._classes.names, pooled.areas.occurs, pooled.aggregates[like]
-        excluded = ~self._kept & (like != "pixel_accuracy")
-        why = np.where(excluded, EXCLUDED, np.where(occurs, NOT_IN_TRUTH, ABSENT))
+    def _per_image(self, mean: ImageMean, pooled: Scores, images: int) -> Aggregate:
+        """A mean over images as an aggregate, of the metric of a pooled one."""
+        metric, areas = mean.metric, pooled.areas
+        one = pooled.aggregates[metric.averages[0]]
+        classes, used = self._classes, mean.classes_used(areas, self._rules.kept(self._classes))
         return replace(
-            one, name=name, title=f"{one.title} {_PER_IMAGE_TITLES[name]}", value=value,
-            averaging="per-image", rule=rule,
-            classes_used=_names(self._classes, used),
-            classes_dropped={names[index]: str(why[index]) for index in np.flatnonzero(~used)},
-            flagged={name: why for name, why in one.flagged.items() if used[names.index(name)]},
-            images_used=images_used, images_dropped=int(self._images[group]) - images_used,
+            one, name=mean.name, title=f"{one.title} {mean.title}", value=mean.value,
+            averaging="per-image", rule=mean.rule,
+            classes_used=_names(classes, used),
+            classes_dropped=_dropped(metric, areas, classes, self._rules, used, missing=NOT_IN_TRUTH),
+            flagged={name: why for name, why in one.flagged.items() if used[classes.names.index(name)]},
+            images_used=mean.images, images_dropped=images - mean.images,
+            main=metric.by_image and not mean.worst,
         )  # fmt: skip
-
-
-_IMAGE_MEANS = ("pixel_accuracy", *(f"mean_{name}" for name in IMAGE_METRICS))
-_PER_IMAGE_TITLES = {
-    "pixel_accuracy_per_image": "per image",
-    "mean_iou_per_image": "per image (mIoU_I)",
-    "mean_dice_per_image": "per image",
-    "mean_iou_per_image_class": "per image and class (mIoU_C)",
-    "mean_dice_per_image_class": "per image and class",
-}
 
 
 def _names(classes: ClassList, chosen: BoolArray) -> tuple[str, ...]:
     return tuple(classes.names[index] for index in np.flatnonzero(chosen))
+
+
+def _dropped(
+    metric: Metric, areas: ClassAreas, classes: ClassList, rules: ScoringRules, used: BoolArray,
+    missing: str = NO_VALUE,
+) -> dict[str, str]:  # fmt: skip
+    """Why each class is not in a figure; `missing` if it could be and has no value."""
+    leaves_out = metric.per_class or metric.over == "truth classes"
+    excluded = ~rules.kept(classes) & leaves_out
+    why = np.where(excluded, EXCLUDED, np.where(areas.occurs, missing, ABSENT))
+    return {classes.names[index]: str(why[index]) for index in np.flatnonzero(~used)}
 
 
 def _class_mean(metric: Metric, areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> Aggregate:
@@ -278,38 +224,45 @@ def _class_mean(metric: Metric, areas: ClassAreas, classes: ClassList, rules: Sc
     values, kept = class_values(metric, areas, rules), rules.kept(classes)
     # Where nothing occurs there is nothing to score, whatever an absent class counts as.
     used = kept & ~np.isnan(values) & (areas.occurs & kept).any()
-    why = np.where(kept, np.where(areas.occurs, NO_VALUE, ABSENT), EXCLUDED)
-    return Aggregate(
-        name=f"mean_{metric.name}", title=f"Mean {metric.title}",
-        value=float(row_means(values, used)), averaging="pooled",
+    return _aggregate(
+        metric, name=f"mean_{metric.name}", title=f"Mean {metric.title}",
+        value=float(row_means(values, used)),
         rule=f"mean over classes, of counts summed over all images; absent classes: {rules.absent_class}",
-        formula=metric.formula, best=metric.best, minimum=metric.minimum, maximum=metric.maximum,
         classes_used=_names(classes, used),
-        classes_dropped={classes.names[i]: str(why[i]) for i in np.flatnonzero(~used)},
+        classes_dropped=_dropped(metric, areas, classes, rules, used),
         flagged=_flagged(metric, areas, classes, used),
     )  # fmt: skip
 
 
 def _flagged(metric: Metric, areas: ClassAreas, classes: ClassList, used: BoolArray) -> dict[str, str]:
     """Classes in the mean that a reader should know of."""
-    undefined = np.isnan(metric.function(areas))
+    values = metric.function(areas)
     notes = {}
     for index in np.flatnonzero(used & areas.occurs):
+        scored = metric.penalty if np.isnan(values[index]) else values[index]
         if areas.truth[index] == 0:
-            notes[classes.names[index]] = f"{PREDICTED_ONLY}: scores {metric.worst:g}"
-        elif undefined[index]:
-            notes[classes.names[index]] = f"{NEVER_PREDICTED}: scores {metric.worst:g}"
+            notes[classes.names[index]] = f"{PREDICTED_ONLY}: scores {scored:g}"
+        elif np.isnan(values[index]):
+            notes[classes.names[index]] = f"{NEVER_PREDICTED}: scores {scored:g}"
     return notes
 
 
-def _overall(metric: Metric, areas: ClassAreas, classes: ClassList) -> Aggregate:
-    """A figure of all classes together; excluded classes are in it."""
-    occurs = areas.occurs
-    return Aggregate(
-        name=metric.name, title=metric.title, value=float(metric.function(areas)), averaging="pooled",
-        rule="all classes together, of counts summed over all images; exclude_classes does not change it",
-        formula=metric.formula, best=metric.best, minimum=metric.minimum, maximum=metric.maximum,
-        classes_used=_names(classes, occurs),
-        classes_dropped={classes.names[i]: ABSENT for i in np.flatnonzero(~occurs)},
+def _overall(metric: Metric, areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> Aggregate:
+    """A figure of all classes together."""
+    used = classes_of(metric, areas, rules.kept(classes))
+    return _aggregate(
+        metric, name=metric.name, title=metric.title,
+        value=float(overall_values(metric, areas, rules.kept(classes))),
+        rule=f"all classes together, of counts summed over all images; {metric.exclusion}",
+        classes_used=_names(classes, used),
+        classes_dropped=_dropped(metric, areas, classes, rules, used, missing=NOWHERE_IN_TRUTH),
         flagged={},
+    )  # fmt: skip
+
+
+def _aggregate(metric: Metric, **given: Any) -> Aggregate:
+    """A pooled aggregate with what its metric says of it."""
+    return Aggregate(
+        averaging="pooled", formula=metric.formula, best=metric.best, minimum=metric.minimum,
+        maximum=metric.maximum, metric=metric.name, main=metric.main, **given,
     )  # fmt: skip

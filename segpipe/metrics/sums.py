@@ -2,14 +2,13 @@
 
 Floats do not add associatively: `np.sum` groups its terms by memory layout and by instruction set, so the
 last digits of a mean would change with the order of images, the cut of blocks, or the machine. Stored
-results must not. So a sum is either `math.fsum` (exact, rounded once; the terms must be at hand), or, where
-terms stream by, a sum of integers: every term is rounded once to a multiple of 2^-62, and integers add
-exactly.
+results must not. So every sum is one of integers, which add exactly: a term is rounded once to a multiple of
+2^-62 (of the largest term of the sum, where terms have no bound), and the sum is rounded once.
 """
 
 from __future__ import annotations
 
-import math
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +17,59 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 HIGH_BITS, LOW_BITS = 32, 30
-"""A term is high * 2^-32 + low * 2^-62; 2^31 terms of at most 1 fit into int64."""
+"""A term is whole + high * 2^-32 + low * 2^-62; 2^31 terms of at most 2^31 fit into int64."""
 
 
-def row_sums(values: FloatArray, *, empty: NDArray[np.bool_]) -> FloatArray:
-    """Exact sums over the last dim, (..., K) -> (...,); NaN where `empty` (...,) is true.
+def _split(terms: FloatArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Whole, high and low of every term."""
+    whole = np.trunc(terms)
+    # Exact: what is cut off has the sign and the last bit of the term.
+    scaled = (terms - whole) * 2.0**HIGH_BITS
+    high = np.trunc(scaled)
+    low = np.rint((scaled - high) * 2.0**LOW_BITS)
+    return whole.astype(np.int64), high.astype(np.int64), low.astype(np.int64)
 
-    >>> row_sums(np.array([[1e16, 1.0, -1e16], [0.1, 0.2, 0.3]]), empty=np.array([False, True]))
-    array([ 1., nan])
-    """
-    rows = values.reshape(-1, values.shape[-1]).tolist()
-    sums = np.array([math.fsum(row) for row in rows], np.float64).reshape(values.shape[:-1])
-    return np.where(empty, np.nan, sums)
+
+def _rounded(whole: IntArray, high: IntArray, low: IntArray) -> FloatArray:
+    """The sum of three sums; up to 2^21 it is rounded once, and a whole number is exact."""
+    return np.asarray(((whole * 2.0**HIGH_BITS + high) + low * 2.0**-LOW_BITS) * 2.0**-HIGH_BITS)
 
 
-def row_means(values: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
-    """Exact means over the last dim of the values that are used; NaN where none is.
+def _summed(terms: FloatArray) -> FloatArray:
+    """Sums over the last dim."""
+    return _rounded(*(part.sum(axis=-1, dtype=np.int64) for part in _split(terms)))
 
-    >>> values = np.array([[0.5, np.nan, 1.0], [0.5, np.nan, 0.0]])
-    >>> row_means(values, used=np.array([[True, False, True], [False, False, False]]))
-    array([0.75,  nan])
-    """
-    number = used.sum(axis=-1)
-    sums = row_sums(np.where(used, values, 0.0), empty=number == 0)
+
+def _means(sums: FloatArray, number: IntArray) -> FloatArray:
     means = np.full(number.shape, np.nan)
     np.divide(sums, number, out=means, where=number > 0)
     return means
 
 
+def row_sums(values: FloatArray) -> FloatArray:
+    """Sums over the last dim, (..., K) -> (...,), of terms of any size; 0 where there are none.
+
+    A term is rounded to 2^-62 of a power of two that is no more than twice the largest term of its row.
+
+    >>> row_sums(np.array([[1e16, 1.0, -1e16], [0.1, 0.2, 0.3]]))
+    array([1. , 0.6])
+    """
+    _, exponents = np.frexp(np.abs(values).max(axis=-1, initial=0.0))
+    return np.asarray(np.ldexp(_summed(np.ldexp(values, -exponents[..., None])), exponents))
+
+
+def row_means(values: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
+    """Means over the last dim of the values that are used; NaN where none is.
+
+    >>> values = np.array([[0.5, np.nan, 1.0], [0.5, np.nan, 0.0]])
+    >>> row_means(values, used=np.array([[True, False, True], [False, False, False]]))
+    array([0.75,  nan])
+    """
+    return _means(_summed(np.where(used, values, 0.0)), np.asarray(used.sum(axis=-1)))
+
+
 class FixedPointSums:
-    """Running sums, one per place of an array, of terms between -1 and 1.
+    """Running sums, one per place of an array.
 
     >>> sums = FixedPointSums((2,))
     >>> sums.add(np.array([0, 0, 1]), np.array([0.1, 0.2, 0.7]))
@@ -56,29 +78,48 @@ class FixedPointSums:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self._high = np.zeros(shape, np.int64)
-        self._low = np.zeros(shape, np.int64)
+        self._parts = tuple(np.zeros(shape, np.int64) for _ in range(3))
 
     def add(self, places: IntArray, terms: FloatArray) -> None:
         """Add each term at a place, given as an index into the flattened array."""
-        scaled = terms * 2.0**HIGH_BITS
-        high = np.floor(scaled)
-        low = np.rint((scaled - high) * 2.0**LOW_BITS)
-        np.add.at(self._high.reshape(-1), places, high.astype(np.int64))
-        np.add.at(self._low.reshape(-1), places, low.astype(np.int64))
+        for sums, parts in zip(self._parts, _split(terms), strict=True):
+            np.add.at(sums.reshape(-1), places, parts)
 
     def row(self, index: int) -> FixedPointSums:
         """The sums of one row, sharing memory."""
         part = FixedPointSums(())
-        part._high, part._low = self._high[index, ...], self._low[index, ...]
+        part._parts = tuple(sums[index, ...] for sums in self._parts)
         return part
 
     def mean(self, number: IntArray) -> FloatArray:
-        """The sums over the number of terms, rounded once; NaN where the number is 0."""
-        triples = zip(self._high.flat, self._low.flat, number.flat, strict=True)
-        # Python divides integers of any size with one correct rounding.
-        means = [
-            ((int(high) << LOW_BITS) + int(low)) / (int(n) << 62) if n else math.nan
-            for high, low, n in triples
-        ]
-        return np.array(means, np.float64).reshape(self._high.shape)
+        """The sums over the number of terms; NaN where the number is 0."""
+        return _means(_rounded(*self._parts), number)
+
+
+def worst_means(
+    places: IntArray, values: FloatArray, num_places: int, percent: float, *, highest: bool = False
+) -> tuple[FloatArray, IntArray]:
+    """The mean of the worst values of each place.
+
+    Args:
+        places: (value,), which place a value belongs to.
+        values: (value,).
+        num_places: how many places there are.
+        percent: how many percent of the values of a place are taken, rounded down, but one at least.
+        highest: the highest values are the worst ones.
+
+    Returns:
+        The means (place,), NaN where a place has no values; and how many values were taken, (place,).
+
+    >>> worst_means(np.array([0, 1, 0, 0, 0]), np.array([0.5, 0.25, 0.0, 1.0, 0.75]), 3, 50)
+    (array([0.25, 0.25,  nan]), array([2, 1, 0]))
+    """
+    number = np.bincount(places, minlength=num_places)
+    share = Fraction(str(percent)) / 100
+    taken = np.minimum(np.maximum(number * share.numerator // share.denominator, 1), number)
+    order = np.lexsort((-values if highest else values, places))
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
+    worst = order[rank < taken[places[order]]]
+    sums = FixedPointSums((num_places,))
+    sums.add(places[worst], values[worst])
+    return sums.mean(taken), taken

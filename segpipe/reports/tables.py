@@ -82,10 +82,10 @@ def counts_table(scores: Scores) -> Table:
 
 
 def aggregates_table(scores: Scores) -> Table:
-    """Every aggregate with its value, what it averages, and how many classes and images it stands on."""
+    """The main aggregates with their value, what they average, and how many classes and images are in it."""
     rows: Rows = [
         (one.name, score_text(one.value), one.averaging, one.basis, one.rule)
-        for one in scores.aggregates.values()
+        for one in scores.main_aggregates()
     ]
     texts = ("averaging", "stands on", "what it is")
     columns = (
@@ -97,9 +97,9 @@ def aggregates_table(scores: Scores) -> Table:
 
 
 def notes_table(scores: Scores) -> Table:
-    """Classes that a mean leaves out, or keeps although there is something to know, and why."""
+    """Classes that a main aggregate leaves out, or keeps although there is something to know, and why."""
     means: dict[tuple[str, str, str], list[str]] = {}
-    for one in scores.aggregates.values():
+    for one in scores.main_aggregates():
         for word, classes in (("left out", one.classes_dropped), ("kept", one.flagged)):
             for name, why in classes.items():
                 means.setdefault((name, word, why), []).append(one.name)
@@ -121,8 +121,8 @@ def _words(name: str) -> Column:
 
 
 def per_class_table(scores: Scores) -> Table:
-    """Every class: its areas in pixels and its scores."""
-    names = list(scores.per_class)
+    """Every class: its areas in pixels and its main scores."""
+    names = scores.main_metrics()
     rows: Rows = [
         (
             str(row["class_id"]),
@@ -137,11 +137,49 @@ def per_class_table(scores: Scores) -> Table:
     return Table("Classes", columns, rows)
 
 
+def all_scores_table(scores: Scores) -> Table:
+    """Every metric: pooled, and every mean over images that there is of it."""
+    worst = f"worst {scores.rules.worst_percent:g} %"
+    ends = {
+        "pooled": "",
+        "per image": "_per_image",
+        "per image and class": "_per_image_class",
+        f"{worst} of images": "_per_image_worst",
+        f"{worst} of each class": "_per_image_class_worst",
+    }
+    pooled = [one for one in scores.aggregates.values() if one.averaging == "pooled"]
+    rows: Rows = [
+        (one.name, f"{one.best:g}", *(_value(scores, one.name + end) for end in ends.values()))
+        for one in pooled
+    ]
+    return Table("All scores", (_words("score"), *map(Column, ("best", *ends))), rows)
+
+
+def _value(scores: Scores, name: str) -> str:
+    """The value of an aggregate, nothing where there is no such one."""
+    return score_text(scores[name]) if name in scores.aggregates else ""
+
+
+def other_class_scores_table(scores: Scores) -> Table:
+    """Every class: the scores that are not in the table of the main ones; no rows if there are none."""
+    names = [name for name in scores.per_class if name not in scores.main_metrics()]
+    rows: Rows = [
+        (
+            str(row["class_id"]),
+            printable(row["class_name"]),
+            *(score_text(row[name]) for name in names),
+        )
+        for row in scores.class_rows()
+    ]
+    columns = (Column("id"), _NAME, *map(Column, names))
+    return Table("Other scores of the classes", columns, rows if names else [])
+
+
 def groups_tables(scores: Scores) -> list[Table]:
     """Every group of classes with its areas and scores, and what they average to; none without groups."""
     if scores.groups is None:
         return []
-    names = list(scores.groups.per_class)
+    names = scores.groups.main_metrics()
     rows: Rows = [
         (
             printable(row["group_name"]),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segpipe.counts.results import ResultsReader
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.base import METRICS, chosen_metrics
 from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, Scores, html_table
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 TableName = Literal["per_class", "per_image", "scores", "confusion"]
 
-MAX_GROUP_CLASSES = 4_000_000
+MAX_GROUP_CLASSES = 1_000_000
 """Groups times classes that `Run.score` holds in memory: some half a gigabyte."""
 
 
@@ -152,11 +153,13 @@ class Run:
         from segpipe.run.frames import grouped, score_dataset
 
         rules = rules or self.results.rules
+        asked = rules if metrics is None else replace(rules, metrics=_metrics_of(metrics))
         if by is None:
-            (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, rules)
+            (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, asked)
+            one = replace(one, rules=rules)
             return score_dataset(one, _chosen(one, metrics))
         values, groups = self._groups(by)
-        scored = self._scores(groups, len(values), rules)
+        scored = [replace(one, rules=rules) for one in self._scores(groups, len(values), asked)]
         if not scored:
             message = f"by: the run has no images, so {by!r} has no values"
             raise ConfigError(message)
@@ -234,15 +237,21 @@ def _table_html(table: Table) -> str:
     )
 
 
+def _metrics_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that names of metrics or of aggregates come from."""
+    known = {name: one.name for one in METRICS.values() for name in (one.name, *one.averages)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        names = ", ".join(one.name for one in chosen_metrics(None))
+        message = f"no metric {unknown[0]!r}; known: {names}, and their means{_hint(unknown[0], known)}"
+        raise ConfigError(message)
+    return tuple(dict.fromkeys(known[name] for name in names))
+
+
 def _chosen(scores: Scores, metrics: Sequence[str] | None) -> list[str]:
     """The names asked for, each per-class metric followed by its mean; the headline first where all are."""
     if metrics is None:
         return [HEADLINE, *(name for name in (*scores.aggregates, *scores.per_class) if name != HEADLINE)]
-    known = [*scores.per_class, *scores.aggregates]
-    unknown = [name for name in metrics if name not in known]
-    if unknown:
-        message = f"no metric {unknown[0]!r}; known: {', '.join(known)}{_hint(unknown[0], known)}"
-        raise ConfigError(message)
     names = [[name, f"mean_{name}"] if name in scores.per_class else [name] for name in metrics]
     return list(dict.fromkeys(name for pair in names for name in pair))
 

@@ -85,7 +85,9 @@ def preview(config: EvaluationConfig) -> tuple[Plan, PlanSummary]:
 
     Raises:
         InputError: everything that is wrong with the stores, at once.
+        ConfigError: there is no such metric.
     """
+    _scoring_rules(config)
     plan = make_plan(config)
     return plan, survey(plan, partials_of(config))
 
@@ -100,9 +102,11 @@ def plan(run: Path) -> PlanSummary:
 
     Raises:
         InputError: everything that is wrong with the stores, at once.
+        ConfigError: there is no such metric; it is said before anything is counted.
     """
     with _stage(run, "plan"):
         config = run_config(run)
+        _scoring_rules(config)
         made = make_plan(config)
         summary = survey(made, partials_of(config), run / PLAN_NAME)
         write_images(run, made)
@@ -243,6 +247,8 @@ def _scoring_rules(config: EvaluationConfig) -> ScoringRules:
         invalid_pred="ignore" if config.invalid_pred == "ignore" else "count_as_miss",
         exclude_classes=tuple(config.classes.names[class_id] for class_id in config.excluded()),
         present=config.present,
+        worst_percent=config.worst_percent,
+        metrics=config.metrics,
     )
 
 

@@ -172,28 +172,33 @@ def test_every_mean_says_which_classes_are_in_it(maps: Maps, rules: ScoringRules
         assert all(one.classes_dropped.values())
         assert set(one.flagged) <= set(one.classes_used)
         assert one.rule
-        if one.classes_used:
+        if one.classes_used and not math.isnan(one.value):
             assert one.minimum <= one.value <= one.maximum
         else:
             assert math.isnan(one.value)
+            assert not one.classes_used or "NaN where" in METRICS[one.metric].nothing
 
 
 @given(maps=label_maps(min_images=1))
 def test_means_of_all_metrics_run_over_the_same_classes(maps: Maps) -> None:
-    """No two pooled means of one report average different class sets."""
+    """No two pooled means average different class sets unseen: a class less is named with the reason."""
     scores = score(maps)
-    used = {scores.aggregates[f"mean_{name}"].classes_used for name in METRICS if METRICS[name].per_class}
+    means = {name: scores.aggregates[f"mean_{name}"] for name in METRICS if METRICS[name].per_class}
 
-    assert len(used) == 1
+    assert len({one.classes_used for name, one in means.items() if METRICS[name].undefined == "worst"}) == 1
+    for one in means.values():
+        fewer = set(scores.headline.classes_used) - set(one.classes_used)
+        assert {one.classes_dropped[name] for name in fewer} <= {"has no value"}
 
 
 @given(maps=label_maps(min_images=1))
-def test_a_perfect_prediction_scores_exactly_one_in_every_figure(maps: Maps) -> None:
-    """Pooled and per image, whatever else is ignored."""
+def test_a_perfect_prediction_scores_exactly_the_best_in_every_figure(maps: Maps) -> None:
+    """Pooled and per image, whatever else is ignored; agreement beyond chance needs two classes."""
     perfect = Maps(maps.num_classes, maps.truth, maps.truth)
 
     for one in score(perfect).aggregates.values():
-        assert one.value == 1.0 or (math.isnan(one.value) and not one.classes_used)
+        nothing = not one.classes_used or one.metric in ("mcc", "kappa")
+        assert one.value == one.best or (math.isnan(one.value) and nothing)
 
 
 def test_the_worked_numbers_of_one_image() -> None:

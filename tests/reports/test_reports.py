@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from segpipe.classes import ClassList
 from segpipe.counts.results import ResultsReader
 from segpipe.errors import PROBLEM_FIELDS, InfrastructureError, Problem
+from segpipe.metrics.base import chosen_metrics
 from segpipe.metrics.rules import ScoringRules
 from segpipe.reports import parquet
 from segpipe.reports.base import REPORTS, ReportInput, write_reports
@@ -102,7 +103,8 @@ def test_per_class_csv_has_a_row_for_every_class(run: Path, results: ResultsRead
 
     assert header[:5] == ["class_id", "class_name", "truth_pixels", "pred_pixels", "hit_pixels"]
     assert [row[1] for row in rows] == list(CLASSES.names)
-    assert rows[2][5:] == [""] * 4
+    assert header[5:] == list(scores.per_class)
+    assert set(rows[2][5:]) == {""}
     assert float(rows[0][header.index("iou")]) == scores.per_class["iou"][0]
 
 
@@ -123,7 +125,8 @@ def test_per_image_parquet_has_ids_metadata_counts_and_scores(run: Path) -> None
 
     assert list(found.columns) == [
         "image", "sequence", "frame", "speed", "night",
-        "pixels", "ignored", "void", "invalid_truth", "invalid_pred", "pixel_accuracy", "mean_iou",
+        "pixels", "ignored", "void", "invalid_truth", "invalid_pred",
+        *(one.averages[0] for one in chosen_metrics(None)),
     ]  # fmt: skip
     assert found.pixels.tolist() == matrices.sum(axis=(1, 2)).tolist()
     assert found.ignored.tolist() == matrices[:, 4].sum(axis=1).tolist()

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from segpipe.metrics.areas import ClassAreas
-from segpipe.metrics.base import METRICS
-from segpipe.metrics.scoring import IMAGE_METRICS
+from segpipe.metrics.base import Metric, chosen_metrics
+from segpipe.metrics.rules import ScoringRules
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.parquet import repeated_texts, write_parquet
 
@@ -21,11 +21,16 @@ AREAS = {"truth_pixels": "truth", "pred_pixels": "pred", "hit_pixels": "hit"}
 def write(given: ReportInput, path: Path) -> None:
     """Write the table, some images at a time; a class occurs if it is in truth or in pred."""
     names = {"image": "str", "class_id": "int", "class_name": "str"}
-    kinds = {**names, **dict.fromkeys(AREAS, "int"), **dict.fromkeys(IMAGE_METRICS, "float")}
-    write_parquet(path, kinds, _blocks(given))
+    scores = {one.name: "float" for one in _columns(given.scores.rules)}
+    write_parquet(path, {**names, **dict.fromkeys(AREAS, "int"), **scores}, _blocks(given))
+
+
+def _columns(rules: ScoringRules) -> list[Metric]:
+    return [one for one in chosen_metrics(rules.metrics) if one.per_class and one.by_image]
 
 
 def _blocks(given: ReportInput) -> Iterator[dict[str, ArrayLike]]:
+    columns = _columns(given.scores.rules)
     for block in given.results.blocks():
         areas = ClassAreas.from_cells(block.cells, invalid_pred=given.scores.rules.invalid_pred)
         image, class_id = np.nonzero(areas.occurs)
@@ -34,5 +39,5 @@ def _blocks(given: ReportInput) -> Iterator[dict[str, ArrayLike]]:
             "class_id": class_id,
             "class_name": repeated_texts(given.scores.classes.names, class_id),
             **{name: getattr(areas, side)[image, class_id] for name, side in AREAS.items()},
-            **{name: METRICS[name].function(areas)[image, class_id] for name in IMAGE_METRICS},
+            **{one.name: one.function(areas)[image, class_id] for one in columns},
         }

@@ -1,4 +1,4 @@
-"""per_image.parquet: one row per image, with its metadata, pixel counts and scores."""
+"""per_image.parquet: one row per image, with its metadata, pixel counts and every score of the image."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from segpipe.counts.results import IMAGE_SCORES, IMAGES_PER_CHUNK, ResultsReader
-from segpipe.metrics.areas import COUNT_NAMES
+from segpipe.metrics.areas import COUNT_NAMES, ClassAreas, image_counts
+from segpipe.metrics.base import chosen_metrics
+from segpipe.metrics.image_means import score_images
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.parquet import write_parquet
 
 
 @REPORTS.register("per_image.parquet")
 def write(given: ReportInput, path: Path) -> None:
-    """Write the table; an image with nothing to score has NaN."""
-    results = given.results
+    """Write the table, some images at a time; an image with nothing to score has NaN."""
+    results, metrics = given.results, chosen_metrics(given.scores.rules.metrics)
     metadata = {results.names[name]: kind for name, kind in results.columns.items()}
-    figures = {**dict.fromkeys(COUNT_NAMES, "int"), **dict.fromkeys(IMAGE_SCORES, "float")}
-    write_parquet(path, {"image": "str", **metadata, **figures}, _blocks(results))
+    scores = {one.averages[0]: "float" for one in metrics}
+    kinds = {"image": "str", **metadata, **dict.fromkeys(COUNT_NAMES, "int"), **scores}
+    write_parquet(path, kinds, _blocks(given))
 
 
-def _blocks(results: ResultsReader) -> Iterator[dict[str, ArrayLike]]:
-    figures = (*COUNT_NAMES, *IMAGE_SCORES)
-    for start in range(0, len(results), IMAGES_PER_CHUNK):
-        stop = start + IMAGES_PER_CHUNK
-        metadata = {results.names[name]: results.column(name, start, stop) for name in results.columns}
-        own = {name: results.read(f"image_{name}", start, stop) for name in figures}
-        yield {"image": results.ids(start, stop), **metadata, **own}
+def _blocks(given: ReportInput) -> Iterator[dict[str, ArrayLike]]:
+    rules, classes, names = given.scores.rules, given.scores.classes, given.results.names
+    for block in given.results.blocks():
+        areas = ClassAreas.from_cells(block.cells, invalid_pred=rules.invalid_pred)
+        yield {
+            "image": block.ids,
+            **{names[name]: values for name, values in block.columns.items()},
+            **image_counts(block.cells),
+            **score_images(areas, classes, rules).per_image,
+        }

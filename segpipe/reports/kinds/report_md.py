@@ -52,6 +52,8 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
     yield from tables.groups_tables(given.scores)
     yield from _if_any(tables.worst_images_table(given.results))
     yield from _if_any(tables.confusions_table(given.results))
+    yield tables.all_scores_table(given.scores)
+    yield from _if_any(tables.other_class_scores_table(given.scores))
     yield tables.counts_table(given.scores)
 
 

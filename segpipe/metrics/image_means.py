@@ -1,0 +1,191 @@
+"""Every image scored by itself, and the means over images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.classes import ClassList
+from segpipe.metrics.areas import ClassAreas
+from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.sums import FixedPointSums, row_means, worst_means
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+def overall_values(metric: Metric, areas: ClassAreas, kept: BoolArray) -> FloatArray:
+    """A metric of all classes together, (...,), without the classes that it leaves out."""
+    return metric.function(areas.of_classes(kept) if metric.over == "truth classes" else areas)
+
+
+def classes_of(metric: Metric, areas: ClassAreas, kept: BoolArray) -> BoolArray:
+    """Which classes are in a metric of all classes together, bool (..., K)."""
+    return kept & (areas.truth > 0) if metric.over == "truth classes" else areas.occurs
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScores:
+    """Scores of every image by itself.
+
+    Attributes:
+        metrics: the per-class metrics, M of them.
+        per_class: float64 (M, image, K); NaN where the image does not have the class (the rule `present`)
+            or the class has no value and is left out.
+        overall: all metrics, the order of `per_image`.
+        per_image: pooled name of the metric (`mean_iou`, `pixel_accuracy`) -> float64 (image,); NaN where an
+            image has nothing to score.
+    """
+
+    metrics: list[Metric]
+    per_class: FloatArray
+    overall: list[Metric]
+    per_image: dict[str, FloatArray]
+
+
+def score_images(areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> ImageScores:
+    """Score every image by itself; `areas` are (image, K)."""
+    records, kept = chosen_metrics(rules.metrics), rules.kept(classes)
+    present = areas.occurs if rules.present == "either" else areas.truth > 0
+    of_classes = [one for one in records if one.per_class]
+    values = np.stack([one.function(areas) for one in of_classes])
+    for one, own in zip(of_classes, values, strict=True):
+        own[np.isnan(own)] = one.penalty
+    values[:, ~present] = np.nan
+    means = dict(zip(of_classes, row_means(values, ~np.isnan(values) & kept), strict=True))
+    return ImageScores(
+        metrics=of_classes, per_class=values, overall=records,
+        per_image={
+            one.averages[0]: means[one] if one.per_class else overall_values(one, areas, kept)
+            for one in records
+        },
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMean:
+    """A mean over images of one metric.
+
+    Attributes:
+        metric: whose mean it is.
+        name, title, rule: of the aggregate; the title goes after that of the pooled figure.
+        value: the mean.
+        images: how many images are in it.
+        worst: it runs over the worst images only.
+        classes: bool (K,), the classes that any of the images has a value for.
+    """
+
+    metric: Metric
+    name: str
+    title: str
+    rule: str
+    value: float
+    images: int
+    worst: bool
+    classes: BoolArray
+
+    def classes_used(self, areas: ClassAreas, kept: BoolArray) -> BoolArray:
+        """Which classes are in the mean, bool (K,); `areas` are those of all images."""
+        return self.classes & kept if self.metric.per_class else classes_of(self.metric, areas, kept)
+
+
+class ImageMeans:
+    """Running means over the images of groups of images.
+
+    Of the metrics that are averaged over the worst images every value is kept: 16 bytes for each image, and
+    for each class that the image has. The others are sums.
+
+    Args:
+        num_groups: G.
+        classes: the K classes.
+        rules: the settings.
+    """
+
+    def __init__(self, num_groups: int, classes: ClassList, rules: ScoringRules) -> None:
+        self._records, self._kept, self._rules = chosen_metrics(rules.metrics), rules.kept(classes), rules
+        self._of_classes = [one for one in self._records if one.per_class]
+        self._present = "in truth or prediction" if rules.present == "either" else "in truth"
+        self._images = _Means((num_groups, len(self._records)), self._records, rules.worst_percent)
+        shape = (num_groups, len(self._of_classes), len(classes))
+        self._classes = _Means(shape, self._of_classes, rules.worst_percent)
+
+    def add(self, images: ImageScores, groups: IntArray) -> None:
+        """Add images, each to its group (image,)."""
+        per_image = np.stack([images.per_image[one.averages[0]] for one in self._records])
+        self._images.add(per_image, groups)
+        self._classes.add(images.per_class, groups)
+
+    def finish(self) -> None:
+        """All images have been added."""
+        self._images.finish()
+        self._classes.finish()
+
+    def of(self, metric: Metric, group: int) -> Iterator[ImageMean]:
+        """The means of one metric in one group, in the order of `Metric.averages`."""
+        place = (group, self._records.index(metric))
+        number = int(self._images.number[place])
+        names = iter(metric.averages[1:])
+        inside = f"the mean over the classes present ({self._present})" if metric.per_class else "its score"
+        having = f"the images that have the class ({self._present})"
+        classes = np.ones(len(self._kept), np.bool_)
+        if metric.per_class:
+            own = (group, self._of_classes.index(metric))
+            classes = self._classes.number[own] > 0
+        for worst in (False, True)[: 1 + metric.by_image]:
+            share = f"the worst {self._rules.worst_percent:g} % of " if worst else ""
+            end = f", worst {self._rules.worst_percent:g} %" if worst else ""
+            yield ImageMean(
+                metric=metric, name=next(names), title=f"per image{end}", worst=worst, classes=classes,
+                value=float(self._images.means(worst)[place]),
+                images=int(self._images.taken[place]) if worst else number,
+                rule=f"mean over {share}images of {inside}; images with nothing to score are left out",
+            )  # fmt: skip
+            if metric.per_class:
+                means = self._classes.means(worst)[own]
+                yield ImageMean(
+                    metric=metric, name=next(names), title=f"per image and class{end}", worst=worst,
+                    value=float(row_means(means, classes & self._kept)), images=number, classes=classes,
+                    rule=f"mean over classes of the mean over {share}{having}",
+                )  # fmt: skip
+
+
+class _Means:
+    """Sums and numbers of values, (G, M, ...), and the values themselves where the worst are asked for."""
+
+    def __init__(self, shape: tuple[int, ...], records: list[Metric], percent: float) -> None:
+        self._sums, self.number = FixedPointSums(shape), np.zeros(shape, np.int64)
+        self._kept = [index for index, one in enumerate(records) if one.by_image]
+        self._records, self._percent = records, percent
+        self._places, self._values = [np.empty(0, np.int64)], [np.empty(0)]
+        self.taken = np.zeros(shape, np.int64)
+
+    def add(self, values: FloatArray, groups: IntArray) -> None:
+        """Add values (M, image, ...), NaN where there is none, each to the group of its image."""
+        at = np.nonzero(~np.isnan(values))
+        metric, image, *rest = at
+        places = np.ravel_multi_index((groups[image], metric, *rest), self.number.shape)
+        terms = values[at]
+        self._sums.add(places, terms)
+        np.add.at(self.number.reshape(-1), places, 1)
+        kept = np.isin(metric, self._kept)
+        self._places.append(places[kept])
+        self._values.append(terms[kept])
+
+    def finish(self) -> None:
+        """Compute the means."""
+        self._all = self._sums.mean(self.number)
+        self._worst = np.full(self.number.shape, np.nan)
+        places, values = np.concatenate(self._places), np.concatenate(self._values)
+        metric, shape = np.unravel_index(places, self.number.shape)[1], self.number.shape
+        for index in self._kept:
+            own, highest = metric == index, self._records[index].direction == "lower is better"
+            worst = worst_means(places[own], values[own], self.number.size, self._percent, highest=highest)
+            self._worst[:, index], self.taken[:, index] = (part.reshape(shape)[:, index] for part in worst)
+
+    def means(self, worst: bool) -> FloatArray:
+        """The means of all values, or of the worst ones."""
+        return self._worst if worst else self._all
