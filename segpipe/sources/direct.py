@@ -76,7 +76,8 @@ class DirectReader:
         self._shards = None if meta.inner_chunks is None else ShardIndexes(meta, self._objects)
         self._unit = meta.inner_chunks or meta.chunks
         self._unit_bytes = math.prod(self._unit) * chain.dtype.itemsize
-        self._in_order = chain.axes == tuple(range(len(chain.axes)))
+        self._stored_shape = [self._unit[axis] for axis in chain.axes]
+        self._axes = None if list(chain.axes) == sorted(chain.axes) else np.argsort(chain.axes).tolist()
         self._values = np.dtype(np.uint8) if meta.dtype.kind == "b" else meta.dtype.newbyteorder("=")
         self._last: _Cut | None = None
 
@@ -196,7 +197,7 @@ class DirectReader:
         """Decode a chunk into its part of `values`: where that is one piece of memory, straight into it."""
         at: tuple[Any, ...] = (*chunk.piece.target, ...)
         region = values[at]
-        if chunk.piece.whole and self._in_order and region.flags.c_contiguous:
+        if chunk.piece.whole and self._axes is None and region.flags.c_contiguous:
             flat = region.reshape(-1)
             self._chain.decode(data, flat.view(np.uint8))
             if not self._chain.dtype.isnative:
@@ -204,8 +205,8 @@ class DirectReader:
             return
         scratch = thread_buffers().empty((self._unit_bytes,), np.uint8)
         decoded = self._chain.decoded(data, scratch).view(self._chain.dtype)
-        stored = decoded.reshape([self._unit[axis] for axis in self._chain.axes])
-        region[...] = stored.transpose(np.argsort(self._chain.axes))[chunk.piece.source]
+        stored = decoded.reshape(self._stored_shape)
+        region[...] = (stored if self._axes is None else stored.transpose(self._axes))[chunk.piece.source]
 
     def _raise(self, damaged: Sequence[tuple[_Chunk, Exception]]) -> None:
         if damaged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -20,6 +21,9 @@ RACY_S = 2.0
 
 HASH_THREADS = 4
 """How many objects are read at once to be hashed; hashing lets go of the interpreter's lock."""
+
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+"""Without O_NONBLOCK a pipe in place of a chunk would wait for a writer for ever."""
 
 LINK_ADVICE = (
     "a store is read without leaving its folder: copy the data into it, or open the store that they lie in"
@@ -160,8 +164,7 @@ class LocalStorage:
     def get(self, key: str, start: int = 0, stop: int | None = None) -> Blob | None:
         """See `Storage.get`."""
         try:
-            # Without O_NONBLOCK a pipe in place of a chunk would wait for a writer for ever.
-            handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            handle = self._open(key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
@@ -171,12 +174,26 @@ class LocalStorage:
             first = start if start >= 0 else max(0, before.st_size + start)
             last = before.st_size if stop is None else min(stop, before.st_size)
             data = _read(handle, first, max(0, last - first))
-            info = _info_of(before)
-            if _info_of(os.fstat(handle)) != info:
+            if _identity(os.fstat(handle)) != _identity(before):
                 raise InputChangedError(changed_problem(self.url, key, "it was written while it was read"))
-            return Blob(data, info)
+            return Blob(data, _info_of(before))
         finally:
             os.close(handle)
+
+    def _open(self, key: str) -> int:
+        """A handle to read a key's file. Where it lies is told by the system, or else link by link."""
+        check_key(self.url, key)
+        try:
+            handle = os.open(f"{self._root}/{key}", OPEN_FLAGS)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            return os.open(self._path(key), OPEN_FLAGS)
+        opened = _place_of(handle)
+        if opened is not None and _is_inside(self._root, opened):
+            return handle
+        os.close(handle)
+        return os.open(self._path(key), OPEN_FLAGS)
 
     def _path(self, key: str) -> str:
         """The file of a key, every link resolved; a key that leads out of the folder is refused."""
@@ -339,6 +356,14 @@ def changed_problem(store: str, key: str, found: str, array: str = "") -> Proble
     )
 
 
+def _place_of(handle: int) -> str | None:
+    """The path of an open file without links, where the system tells it: a tenth of the time of `realpath`."""
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")
+    except OSError:
+        return None
+
+
 def _is_inside(root: str, path: str) -> bool:
     return path.startswith(root.rstrip("/") + "/")
 
@@ -356,6 +381,10 @@ def _folder_fault(folder: str) -> str:
     return (
         "" if os.access(folder, os.R_OK | os.X_OK) else "a folder that must not be read (permission denied)"
     )
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _info_of(status: os.stat_result) -> ObjectInfo:
