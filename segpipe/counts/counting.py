@@ -23,7 +23,8 @@ from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.plan_file import read_buckets
 from segpipe.sources.metadata import Box
-from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.reader import DamagedChunkError, LabelReader
+from segpipe.sources.representations import open_labels
 from segpipe.sources.storage import Storage, open_storage
 from segpipe.statistics.confusion import ImageCounts, LabelMaps, Region, count_images
 
@@ -237,7 +238,7 @@ class _Side:
     def _reader(self, array: int) -> LabelReader:
         if self._open is None or self._open[0] != array:
             meta, objects = self._side.arrays[array], self._side.objects[array]
-            self._open = array, open_reader(meta, self._storage, objects)
+            self._open = array, open_labels(meta, self._storage, objects)
         return self._open[1]
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from segpipe.config import EvaluationConfig, SideConfig
+from segpipe.classes import LabelRules
+from segpipe.config import EvaluationConfig, Side, SideConfig
 from segpipe.errors import InputError, Problem
 from segpipe.sources.asked import ask_at_once
 from segpipe.sources.completeness import only_written
 from segpipe.sources.layouts import ImageSet, find_images
 from segpipe.sources.metadata import StoreView, view_store
+from segpipe.sources.representations import expected_channels
 from segpipe.sources.storage import content_hashed, open_storage
 
 
@@ -36,10 +38,12 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
         for settings in (config.truth, config.pred):
             if settings.store not in views:
                 views[settings.store] = listing.submit(_view, settings.store)
-        for side, settings in (("truth", config.truth), ("pred", config.pred)):
+        sides: list[tuple[Side, SideConfig]] = [("truth", config.truth), ("pred", config.pred)]
+        for side, settings in sides:
             try:
-                view = views[settings.store].result()
+                view = replace(views[settings.store].result(), stored_as=settings.stored_as)
                 images = only_written(view, find_images(config.layout, view, settings.array))
+                problems += _channel_problems(images, side, config.rules(side))
                 ask_at_once(images.objects, _unit_keys(images))
                 problems += _unfinished(images) if side == "truth" else []
                 found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
@@ -48,6 +52,24 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
     if problems:
         raise InputError(problems)
     return Inventory(*found)
+
+
+def _channel_problems(images: ImageSet, side: Side, rules: LabelRules) -> list[Problem]:
+    """Arrays whose channels are not those that have a class."""
+    expected = {meta.path: expected_channels(meta, rules) for meta in images.arrays}
+    return [
+        Problem(
+            kind="class axis",
+            side=side,
+            store=images.store,
+            array=meta.path,
+            found=f"{meta.shape[meta.class_axis or 0]} channels, axis {meta.class_axis} of {meta.shape}",
+            expected=expected[meta.path],
+            advice="say which channel is which class, with `remap: {0: road, 1: car}` beside `store`",
+        )
+        for meta in images.arrays
+        if expected[meta.path]
+    ]
 
 
 def _unfinished(truth: ImageSet) -> list[Problem]:

@@ -9,6 +9,7 @@ from typing import Any
 from segpipe.classes import LabelRules
 from segpipe.kernels.version import COUNTING_VERSION
 from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.sources.metadata import ArrayMeta
 
 SCHEMA_VERSION = 1
 """Of the partial counts on disk."""
@@ -34,5 +35,11 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
 
 
 def _side(side: BucketSide) -> list[Any]:
-    arrays = [[array.document_text, array.class_axis] for array in side.arrays]
+    arrays = [[array.document_text, *_stored_as(array)] for array in side.arrays]
     return [arrays, side.array, side.index, side.corner, side.fingerprint]
+
+
+def _stored_as(array: ArrayMeta) -> list[Any]:
+    """What label maps are made of the values, and how many channels are taken for it."""
+    channels = None if array.class_axis is None else array.shape[array.class_axis]
+    return [array.representation, array.class_axis, channels, array.threshold]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any, TypeVar
@@ -61,7 +61,8 @@ class ArrayMeta:
     the array is sharded, and then `inner_chunks` is the shape of the chunks in it, else None. `fill_value` is
     what an absent chunk is read as. `document` is what of the metadata decides decoding. `has_checksum` tells
     whether a changed bit in a chunk is noticed. `class_axis` is the axis that runs over the classes where
-    not labels are stored but logits and the like; None: there is no such axis.
+    not labels are stored but logits and the like; None: there is no such axis. `representation` and
+    `threshold` say what is stored (see `segpipe.sources.representations`).
     """
 
     path: str
@@ -76,6 +77,8 @@ class ArrayMeta:
     document: Json
     has_checksum: bool
     class_axis: int | None = None
+    representation: str = "labels"
+    threshold: float | None = None
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -169,7 +172,7 @@ class StoreView:
 
     storage: Storage
     objects: Mapping[str, ObjectInfo]
-    stored_as: StoredAs = StoredAs()
+    stored_as: StoredAs = field(default_factory=StoredAs)
 
     def node(self, path: str) -> ArrayMeta | GroupMeta:
         """The array or group at a path.

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
-from segpipe.config import StoredAs
 from segpipe.errors import Problem
 from segpipe.kernels.argmax import NO_PROBABILITY, NOT_A_NUMBER, argmax_labels
 from segpipe.registry import Registry
@@ -171,14 +170,11 @@ REPRESENTATIONS.register("binary")(
 )
 
 
-def open_labels(
-    meta: ArrayMeta, stored_as: StoredAs, storage: Storage, expected: Mapping[str, ObjectInfo | None]
-) -> LabelReader:
+def open_labels(meta: ArrayMeta, storage: Storage, expected: Mapping[str, ObjectInfo | None]) -> LabelReader:
     """A reader of the label maps of an array, whatever they are stored as (see `open_reader`)."""
     reader = open_reader(meta, storage, expected)
-    if stored_as.representation == "labels" and meta.class_axis is None:
-        return reader
-    return RepresentedReader(reader, meta, stored_as)
+    plain = meta.representation == "labels" and meta.class_axis is None
+    return reader if plain else RepresentedReader(reader, meta)
 
 
 class RepresentedReader:
@@ -187,9 +183,8 @@ class RepresentedReader:
     It holds the label maps, and of the stored values `PART_BYTES`, or one chunk with all of its classes.
     """
 
-    def __init__(self, reader: LabelReader, meta: ArrayMeta, stored_as: StoredAs) -> None:
-        self._reader, self._meta, self._stored_as = reader, meta, stored_as
-        self._labels = REPRESENTATIONS[stored_as.representation].labels
+    def __init__(self, reader: LabelReader, meta: ArrayMeta) -> None:
+        self._reader, self._meta = reader, meta
 
     def read(self, box: Box) -> NDArray[Any]:
         """The label map of a box; int32, or the dtype of stored labels.
@@ -221,12 +216,16 @@ class RepresentedReader:
         return [tuple(slice(*span) for span in spans) for spans in dict.fromkeys(map(_spans, boxes))]
 
     def _made(self, box: Box) -> NDArray[Any]:
-        values = self._reader.read(self._meta.stored_box(box))
-        return self._labels(values, self._meta.class_axis, self._stored_as.threshold)
+        return labels_of(self._reader.read(self._meta.stored_box(box)), self._meta)
 
     def _projected(self, box: Box) -> Box:
         """A box without its axis of classes."""
         return tuple(part for axis, part in enumerate(box) if axis != self._meta.class_axis)
+
+
+def labels_of(values: NDArray[Any], meta: ArrayMeta) -> NDArray[Any]:
+    """The label map that some values of an array stand for, without the axis of classes."""
+    return REPRESENTATIONS[meta.representation].labels(values, meta.class_axis, meta.threshold)
 
 
 def _spans(box: Box) -> tuple[tuple[int, int], ...]:
@@ -269,7 +268,7 @@ def _cut(box: Box, units: tuple[int, ...], most_pixels: int, axis: int) -> Itera
     if axis == len(box) or 0 < prod(shape_of(box)) <= most_pixels:
         yield box
         return
-    beside = prod(shape_of(box)[axis + 1 :])
+    beside = prod(shape_of(box)) // max(1, shape_of(box)[axis])
     length = units[axis] * max(1, most_pixels // max(1, units[axis] * beside))
     start = box[axis].start
     while start < box[axis].stop:
@@ -278,32 +277,31 @@ def _cut(box: Box, units: tuple[int, ...], most_pixels: int, axis: int) -> Itera
         start = stop
 
 
-def fill_label(meta: ArrayMeta, stored_as: StoredAs) -> int:
+def fill_label(meta: ArrayMeta) -> int:
     """The label of a pixel that was never stored."""
     shape = [size if axis == meta.class_axis else 1 for axis, size in enumerate(meta.shape)]
-    values = np.full(shape, meta.fill_value or 0, meta.dtype)
-    labels = REPRESENTATIONS[stored_as.representation].labels(values, meta.class_axis, stored_as.threshold)
-    return int(labels.flat[0])
+    return int(labels_of(np.full(shape, meta.fill_value or 0, meta.dtype), meta).flat[0])
 
 
-def meaning(label: int, stored_as: StoredAs) -> str:
+def meaning(label: int, representation: str) -> str:
     """What a label says: what is wrong with the pixel, or which label it has.
 
-    >>> meaning(-2, StoredAs("one_hot")), meaning(7, StoredAs("one_hot")), meaning(7, StoredAs())
+    >>> meaning(-2, "one_hot"), meaning(7, "one_hot"), meaning(7, "labels")
     ('two or more hot channels', 'channel 7', 'label 7')
     """
-    kind = REPRESENTATIONS[stored_as.representation]
+    kind = REPRESENTATIONS[representation]
     return kind.meanings.get(label) or f"{'channel' if kind.channels else 'label'} {label}"
 
 
-def channel_problem(meta: ArrayMeta, stored_as: StoredAs, rules: LabelRules) -> str:
-    """Why the channels of an array are not those that the rules name; empty if they are.
+def expected_channels(meta: ArrayMeta, rules: LabelRules) -> str:
+    """The channels that the rules name, in words; empty if they are those of the array.
 
-    >>> meta = ArrayMeta("a", 3, (4, 9, 9), np.dtype("f4"), (4, 9, 9), None, 0, None, {}, {}, True, 0)
-    >>> channel_problem(meta, StoredAs("logits"), LabelRules.of(3))
+    >>> shape, stored_as = (4, 9, 9), (0, "logits")
+    >>> meta = ArrayMeta("a", 3, shape, np.dtype("f4"), shape, None, 0, None, {}, {}, True, *stored_as)
+    >>> expected_channels(meta, LabelRules.of(3))
     '3, one for each class'
     """
-    if not REPRESENTATIONS[stored_as.representation].channels or meta.class_axis is None:
+    if not REPRESENTATIONS[meta.representation].channels or meta.class_axis is None:
         return ""
     channels = set(range(meta.shape[meta.class_axis]))
     classes = {value for value, code in rules.codes.items() if code < rules.num_classes}

@@ -262,7 +262,7 @@ class TestRefusals:
         ("shape", "words"),
         [
             ((20, 30), r"(?s)2 dimensions, shape \(20, 30\), expected 3.*layout: grouped"),
-            ((2, 3, 20, 30), r"(?s)4 dimensions, .*one-hot maps need `representation`"),
+            ((2, 3, 20, 30), r"(?s)4 dimensions, .*representation: logits` .*class_axis: 1"),
             ((20,), r"1 dimensions, shape \(20,\), expected 3"),
             ((0, 20, 30), "empty dataset: found 0 images"),
             ((3, 0, 30), "images of 0 x 30 px, expected at least one pixel"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
@@ -16,21 +16,24 @@ from segpipe.registry import Registry
 from segpipe.sources.claims import claim_problems
 from segpipe.sources.columns import FILL_ADVICE, UnreadableColumn, declares_fill
 from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView, join
+from segpipe.sources.representations import REPRESENTATIONS
 from segpipe.sources.storage import ObjectInfo
 
 SHOWN_NAMES = 5
 """How many ids or arrays a single problem names."""
 
 FLOAT_ADVICE = (
-    "store label maps as integers: logits and probabilities are another representation (take the argmax), "
-    "and xarray makes floats of integers that have a _FillValue, unless they are opened and written with "
-    "mask_and_scale=False"
+    "if these are scores, say beside `store` which: `representation: logits` or `representation: "
+    "probabilities` with `class_axis: 1` (a number, or the name of a dimension), or `representation: binary` "
+    "with `threshold: 0.5`. If they are labels, xarray made floats of them, because they have a _FillValue: "
+    "open and write them with mask_and_scale=False"
 )
 
 DIMENSION_ADVICE = {
     2: "set `layout: grouped` on the group above if each of its arrays is one image, `raster` for a scene",
     3: "set `layout: stacked` for images (image, y, x), `layout: volume` for a volume (z, y, x)",
-    4: "set `layout: volume` for volumes (image, z, y, x); logits and one-hot maps need `representation`",
+    4: "set `layout: volume` for volumes (image, z, y, x); of logits and the like say beside `store` what "
+    "they are, `representation: logits` (probabilities, one_hot), and their `class_axis: 1`",
 }
 """Dimensions of an array -> what may be meant, where another number was expected."""
 
@@ -176,13 +179,71 @@ def axis_kind(name: str | None) -> str | None:
     return next((kind for kind, names in NAMES_OF_AXES.items() if (name or "").lower() in names), None)
 
 
+def with_class_axis(view: StoreView, meta: ArrayMeta) -> tuple[ArrayMeta, list[Problem]]:
+    """An array of label maps with the axis that runs over the classes, if it has one; and what is wrong.
+
+    The axis is declared, or read from the names of the dimensions; it is never guessed from a size.
+    """
+    find = _named_axis if view.stored_as.class_axis is None else _declared_axis
+    axis, problems = find(view, meta)
+    stored = view.stored_as
+    meta = replace(meta, representation=stored.representation, threshold=stored.threshold)
+    if problems:
+        return meta, problems
+    if REPRESENTATIONS[view.stored_as.representation].channels:
+        if axis is None:
+            problems = [_no_class_axis(view, meta)]
+    elif axis is not None and meta.shape[axis] != 1:
+        if view.stored_as.class_axis is None:
+            # Whether it may be there at all is for the layout to say.
+            return meta, []
+        found = f"{meta.shape[axis]} channels along the class axis"
+        advice = "say beside `store` what they are: `representation: logits`, `probabilities` or `one_hot`"
+        problems = [problem(view, "class axis", found, "1", array=meta.path, advice=advice)]
+    return replace(meta, class_axis=axis), problems
+
+
+def _declared_axis(view: StoreView, meta: ArrayMeta) -> tuple[int | None, list[Problem]]:
+    axis, names = view.stored_as.class_axis, meta.dimension_names or ()
+    if isinstance(axis, int) and -len(meta.shape) <= axis < len(meta.shape):
+        return axis % len(meta.shape), []
+    if isinstance(axis, str) and names.count(axis) == 1:
+        return names.index(axis), []
+    listed = f"the dimensions {', '.join(map(str, names))}" if names else "dimensions without names"
+    found = f"class_axis: {axis}, in an array of shape {meta.shape}, {listed}"
+    return None, [
+        problem(view, "class axis", found, "the number or the name of a dimension", array=meta.path)
+    ]
+
+
+def _named_axis(view: StoreView, meta: ArrayMeta) -> tuple[int | None, list[Problem]]:
+    names = meta.dimension_names or ()
+    axes = [axis for axis, name in enumerate(names) if axis_kind(name) == "channel"]
+    if len(axes) < 2:
+        return next(iter(axes), None), []
+    found = f"the dimensions {' and '.join(str(names[axis]) for axis in axes)}"
+    advice = f"say beside `store` which of them it is: `class_axis: {names[axes[0]]}`"
+    return None, [problem(view, "class axis", found, "one of classes", array=meta.path, advice=advice)]
+
+
+def _no_class_axis(view: StoreView, meta: ArrayMeta) -> Problem:
+    names = ", ".join(map(str, meta.dimension_names or ("none",)))
+    found = f"an array of shape {meta.shape}, names of its dimensions: {names}"
+    advice = "say beside `store` which axis runs over the classes: `class_axis: 1`, or -1 for the last"
+    expected = "a dimension named class, classes, channel, channels or c"
+    return problem(view, "class axis", found, expected, array=meta.path, advice=advice)
+
+
 def label_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
     """What is wrong with the dtype of an array of label maps, or with the shape that it claims."""
     problems = claim_problems(view, meta)
-    if meta.dtype.kind in "iub":
+    expected = REPRESENTATIONS[meta.representation]
+    if meta.dtype.kind in expected.dtypes:
         return problems
-    advice = FLOAT_ADVICE if meta.dtype.kind == "f" else "store label maps as integers"
-    wrong = problem(view, "dtype", str(meta.dtype), "an integer dtype", array=meta.path, advice=advice)
+    labels = meta.representation == "labels"
+    advice = FLOAT_ADVICE if meta.dtype.kind == "f" and labels else ""
+    found = str(meta.dtype) if labels else f"{meta.dtype} for representation: {meta.representation}"
+    wrong = problem(view, "dtype", found, expected.expected, array=meta.path, advice=advice)
     return [*problems, wrong]
 
 

@@ -23,6 +23,7 @@ from segpipe.sources.layouts import (
     label_problems,
     problem,
     whole_arrays,
+    with_class_axis,
 )
 from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView
 
@@ -60,9 +61,10 @@ def grouped_images(view: StoreView, array_path: str, kinds: AxisKinds, *, deep: 
         advice = "set `layout: stacked`, or name the group that holds one array for each image"
         raise InputError(problem(view, "layout", found, "a group", array=group.path, advice=advice))
     arrays = view.arrays_below(group.path, deep=deep)
-    images = [meta for meta in arrays if not _is_column(meta)]
+    located = [with_class_axis(view, meta) for meta in arrays if not _is_column(meta)]
+    images = [meta for meta, _ in located]
     ids = [meta.path.removeprefix(group.path).strip("/") for meta in images]
-    problems = [found for meta in images for found in _image_problems(view, meta, kinds)]
+    problems = [found for meta, wrong in located for found in (wrong or _image_problems(view, meta, kinds))]
     problems += id_problems(view, group.path, ids) + _count_problems(view, group.path, images)
     columns, left_out = attribute_columns(images)
     tables = [meta for meta in arrays if _is_column(meta)]
@@ -89,7 +91,8 @@ def grouped_images(view: StoreView, array_path: str, kinds: AxisKinds, *, deep: 
 
 def lone_image(view: StoreView, meta: ArrayMeta, kinds: AxisKinds) -> ImageSet:
     """An array with such dimensions as one image, without an id."""
-    problems = _image_problems(view, meta, kinds)
+    meta, problems = with_class_axis(view, meta)
+    problems = problems or _image_problems(view, meta, kinds)
     declared, wrong = _fill_declared(view, group_above(view, meta.path), [meta])
     if problems or wrong:
         raise InputError(problems + wrong)

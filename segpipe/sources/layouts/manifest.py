@@ -21,6 +21,7 @@ from segpipe.sources.layouts import (
     id_problems,
     label_problems,
     problem,
+    with_class_axis,
 )
 from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView
 from segpipe.sources.tables import read_table
@@ -112,8 +113,9 @@ class _Rows:
         if isinstance(meta, GroupMeta):
             found = problem(self.view, "manifest", "a group", "an array (y, x) or (image, y, x)", array=path)
             return [replace(found, image=image)]
+        meta, unclear = with_class_axis(self.view, meta)
         kinds = Y_X if len(meta.label_shape) == 2 else (frozenset({"image", "z"}), *Y_X)
-        wrong = label_problems(self.view, meta) + dimension_problems(self.view, meta, kinds)
+        wrong = unclear or label_problems(self.view, meta) + dimension_problems(self.view, meta, kinds)
         return wrong or meta
 
     def indices(self, column: NDArray[Any] | None) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from segpipe.sources.layouts import (
     label_problems,
     problem,
     whole_slices,
+    with_class_axis,
 )
 from segpipe.sources.metadata import SHOWN_ARRAYS, ArrayMeta, GroupMeta, StoreView, join
 
@@ -52,7 +53,8 @@ def stacked_images(view: StoreView, array_path: str, kinds: AxisKinds) -> ImageS
     meta = view.node(array_path)
     if isinstance(meta, GroupMeta):
         raise InputError(_group_problem(view, meta.path))
-    problems = [*label_problems(view, meta), *dimension_problems(view, meta, kinds)]
+    meta, problems = with_class_axis(view, meta)
+    problems = problems or [*label_problems(view, meta), *dimension_problems(view, meta, kinds)]
     if problems:
         raise InputError(problems)
     beside = _Beside(view, meta, group_above(view, meta.path))
@@ -117,7 +119,7 @@ class _Beside:
     def ids(self) -> list[str] | None:
         """The ids, from all places that name some; they must agree."""
         found = [(place, ids) for place, ids in self._id_lists() if ids is not None]
-        count = self.meta.shape[0]
+        count = self.meta.label_shape[0]
         for place, ids in found:
             if len(ids) != count:
                 self._report("ids", f"{len(ids)} ids in {place}", f"{count}, one for each image")
@@ -176,17 +178,18 @@ class _Beside:
 
     def _column_names(self) -> list[str]:
         """The arrays beside it that run along its first dimension."""
-        own = self.meta.dimension_names[0] if self.meta.dimension_names else None
+        dimensions = self.meta.dimension_names
+        own = self.meta.without_classes(dimensions)[0] if dimensions else None
         names = []
         for name in self.view.children(self._folder) if self.meta.path else []:
             path = join(self._folder, name)
             outline = self.view.outline(path)
             if name == ID_ARRAY or outline is None or outline.dimension_names != (own or ID_ARRAY,):
                 continue
-            if outline.shape[0] == self.meta.shape[0]:
+            if outline.shape[0] == self.meta.label_shape[0]:
                 names.append(name)
             elif own:
-                expected = f"{self.meta.shape[0]}, one for each image of {self.meta.path}"
+                expected = f"{self.meta.label_shape[0]}, one for each image of {self.meta.path}"
                 found = f"{outline.shape[0]} values"
                 self.problems.append(problem(self.view, "metadata", found, expected, array=path))
         return names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segpipe.sources.layouts import LAYOUTS, Z_Y_X, ImageSet
+from segpipe.sources.layouts import LAYOUTS, Z_Y_X, ImageSet, with_class_axis
 from segpipe.sources.layouts.grouped import grouped_images, lone_image
 from segpipe.sources.layouts.stacked import stacked_images
 from segpipe.sources.metadata import GroupMeta, StoreView
@@ -23,6 +23,6 @@ def find_images(view: StoreView, array_path: str) -> ImageSet:
     node = view.node(array_path)
     if isinstance(node, GroupMeta):
         return grouped_images(view, array_path, Z_Y_X)
-    if len(node.label_shape) == len(Z_Y_X):
+    if len(with_class_axis(view, node)[0].label_shape) == len(Z_Y_X):
         return lone_image(view, node, Z_Y_X)
     return stacked_images(view, array_path, IMAGE_Z_Y_X)
