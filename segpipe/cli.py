@@ -373,8 +373,8 @@ def run_document(run: Run) -> dict[str, Any]:
 def doctor(config: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Check this machine, and say what to do.
 
-    Looks at versions, caches, ports, memory, cores and workers; with CONFIG also at its cluster and its
-    results folder. A failed check is exit code 4.
+    Looks at versions, caches, ports, memory, cores and workers; with CONFIG also at its stores, its cluster
+    and its results folder. A failed check is exit code 4.
     """
     from segpipe.run.doctor import examine
     from segpipe.terminal import findings_table

@@ -36,6 +36,9 @@ FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
 PARTIALS_FOLDER = "partials"
 """The folder of partial counts, beside those of the suites."""
 
+STORE_OPTIONS = re.compile(r"profile=[^&=]+|anonymous=true")
+"""What may follow the question mark in the address of a store: the name of a secret, never one itself."""
+
 MAX_CONFIG_BYTES = 16 << 20
 MAX_SHOWN = 200
 """Longer values are not repeated in a message."""
@@ -95,9 +98,9 @@ class StoredAs:
 class SideConfig(Frozen):
     """Where the label maps of one side lie, and what they are stored as.
 
-    `store` is a folder that holds a Zarr hierarchy, `array` the path of the array (layout `stacked`) or of
-    the group of arrays (layout `grouped`) inside it. `STORE::array` says both in one string. The other keys
-    are those of `StoredAs`, and what the labels, or the channels, mean.
+    `store` is a folder, zip archive or URL that holds a Zarr hierarchy, `array` the path of the array (layout
+    `stacked`) or of the group of arrays (layout `grouped`) inside it. `STORE::array` says both in one string.
+    The other keys are those of `StoredAs`, and what the labels, or the channels, mean.
     """
 
     store: str = Field(min_length=1)
@@ -119,8 +122,15 @@ class SideConfig(Frozen):
     @field_validator("store")
     @classmethod
     def _no_credentials(cls, value: str) -> str:
-        if "@" in urlsplit(value).netloc:
+        address, asked, options = value.partition("?") if "://" in value else (value, "", "")
+        if "@" in urlsplit(address).netloc:
             message = "credentials do not belong into a store's address; use the environment or a profile"
+            raise ValueError(message)
+        if asked and not (address.startswith("s3://") and STORE_OPTIONS.fullmatch(options)):
+            message = (
+                "input should be an address without parameters, such as those of a signed link; only s3:// "
+                "takes one, ?profile=NAME or ?anonymous=true"
+            )
             raise ValueError(message)
         return value
 
@@ -526,17 +536,21 @@ def _absolute_table(layout: LayoutConfig) -> LayoutConfig:
 
 
 def _absolute(address: str) -> str:
-    return address if "://" in address else str(Path(address).absolute())
+    scheme, is_url, path = address.partition("://")
+    if is_url and scheme != "zip":
+        return address
+    return f"zip://{Path(path).absolute()}" if is_url else str(Path(address).absolute())
 
 
 def folder_name(text: str) -> str:
     """A name for a folder, made from the last part of a store's address.
 
-    >>> folder_name("archive/run 7/model_a.zarr")
-    'model_a'
+    >>> folder_name("archive/run 7/model_a.zarr"), folder_name("s3://archive/model_b.zarr?profile=x")
+    ('model_a', 'model_b')
     """
-    last = text.rstrip("/").rpartition("/")[2]
-    last = re.sub(r"\.(zarr|zip)$", "", last)
+    address = text.partition("?")[0] if "://" in text else text
+    last = address.rstrip("/").rpartition("/")[2]
+    last = re.sub(r"(\.(zarr|zip))+$", "", last)
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).strip("-._+")[:120] or "model"
 
 
@@ -644,8 +658,8 @@ def _mistake(item: dict[str, Any]) -> str:
     text = EXPECTED.get(item["type"], item["msg"]).removeprefix("Value error, ").removeprefix(f"{key}: ")
     found = item.get("input")
     simple = isinstance(found, (str, int, float, bool, type(None))) and len(str(found)) <= MAX_SHOWN
-    # An address may hold a password: then the message must not.
-    shown = f" (found {found!r})" if simple and "@" not in str(found) else ""
+    # An address may hold a password or a signature: then the message must not.
+    shown = f" (found {found!r})" if simple and not set("@?") & set(str(found)) else ""
     where = "" if not item["loc"] and item["type"] == "value_error" else f"{key}: "
     return f"{where}{text[:1].lower()}{text[1:]}{shown}"
 

@@ -16,10 +16,13 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
-from segpipe.config import ClusterConfig, EvaluationConfig
+from segpipe.config import SIDES, ClusterConfig, EvaluationConfig, Side
+from segpipe.errors import SegpipeError
 from segpipe.execution.clusters import cluster_options
 from segpipe.execution.clusters.base import cores
 from segpipe.kernels.jit import cache_folder
+from segpipe.sources.metadata import NODE_DOCUMENTS
+from segpipe.sources.storage import open_storage
 
 State = Literal["ok", "warn", "fail"]
 
@@ -41,13 +44,14 @@ class Finding:
 
 
 def examine(config: EvaluationConfig | None = None) -> list[Finding]:
-    """Look at the machine and, for a configuration, at its cluster and its results folder."""
+    """Look at the machine and, for a configuration, at its stores, its cluster and its results folder."""
     checks: list[Callable[[], Iterator[Finding]]] = [_python, _versions, _numba, _port, _memory, _cores]
     findings = [finding for check in checks for finding in check()]
     if config is None:
         return [*findings, worker_processes(ONE_WORKER)]
     shared = ONE_WORKER if config.cluster.kind in ("auto", "threads") else config.cluster
-    return [*findings, worker_processes(shared), results_folder(Path(config.results))]
+    stores = [store_finding(side, getattr(config, side).store) for side in SIDES]
+    return [*findings, *stores, worker_processes(shared), results_folder(Path(config.results))]
 
 
 def _python() -> Iterator[Finding]:
@@ -68,6 +72,8 @@ def _versions() -> Iterator[Finding]:
             yield version_finding(requirement)
         elif "flows" in extra:
             yield version_finding(requirement, needed_for="flows")
+        elif "cloud" in extra:
+            yield version_finding(requirement, needed_for="stores at s3:// and http://")
 
 
 def version_finding(requirement: Requirement, *, needed_for: str = "") -> Finding:
@@ -126,6 +132,20 @@ def _memory() -> Iterator[Finding]:
 
 def _cores() -> Iterator[Finding]:
     yield Finding("cores", "ok", f"{cores()} for this process, {os.cpu_count()} in the machine")
+
+
+def store_finding(side: Side, address: str) -> Finding:
+    """Whether a store can be opened, answers, and holds Zarr metadata; it is not listed."""
+    try:
+        storage = open_storage(address)
+        found = [name for name in NODE_DOCUMENTS if storage.get(name, 0, 1) is not None]
+    except (SegpipeError, OSError) as error:
+        words, _, advice = str(error).partition("\nWhat to do: ")
+        return Finding(side, "fail", words, advice or "look at the address of the store")
+    if found:
+        return Finding(side, "ok", f"{storage.url} can be read ({', '.join(found)})")
+    advice = "name the folder that holds zarr.json, .zgroup or .zarray, unless the groups above have none"
+    return Finding(side, "warn", f"{storage.url} answers, and has no Zarr metadata at its root", advice)
 
 
 def worker_processes(cluster: ClusterConfig) -> Finding:

@@ -11,7 +11,14 @@ import pytest
 from packaging.requirements import Requirement
 
 from segpipe.run import doctor
-from segpipe.run.doctor import Finding, examine, results_folder, version_finding, worker_processes
+from segpipe.run.doctor import (
+    Finding,
+    examine,
+    results_folder,
+    store_finding,
+    version_finding,
+    worker_processes,
+)
 from tests.cli.conftest import Segpipe
 
 
@@ -118,3 +125,21 @@ def test_the_command_prints_one_line_each_and_fails_if_one_fails(
     document = segpipe("doctor", config, "--json").document
     assert document["ok"] is True
     assert {"name", "state", "found", "advice"} == set(document["findings"][0])
+
+
+def test_stores_are_opened_and_looked_at(demo_small: Path, tmp_path: Path) -> None:
+    """A store is well, empty, missing, or behind a service that does not answer; never listed."""
+    found = store_finding("truth", str(demo_small / "truth.zarr"))
+    assert (found.name, found.state, "zarr.json" in found.found) == ("truth", "ok", True)
+    assert store_finding("pred", str(tmp_path)).state == "warn"
+    missing = store_finding("pred", str(tmp_path / "missing"))
+    assert (missing.state, "no such folder" in missing.found, bool(missing.advice)) == ("fail", True, True)
+
+
+def test_a_service_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bounded time, with what to do."""
+    monkeypatch.setenv("SEGPIPE_STORE_TIMEOUT", "0.2")
+    found = store_finding("truth", "http://127.0.0.1:9/truth.zarr")
+    assert found.state == "fail"
+    assert "no connection to the service" in found.found
+    assert "run the same command again" in found.advice

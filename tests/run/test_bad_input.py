@@ -87,6 +87,34 @@ def test_password_in_an_address_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
+    "store",
+    [
+        "https://host/x?X-Amz-Signature=hunter2",
+        "s3://bucket/x?X-Amz-Signature=hunter2",
+        "s3://bucket/x?profile=p&sig=hunter2",
+        "zip://x.zip?token=hunter2",
+    ],
+)
+@pytest.mark.parametrize("form", ["text", "keys"])
+def test_parameters_of_an_address_are_refused_and_not_repeated(store: str, form: str) -> None:
+    """A signed link is a secret; what may stand there names one."""
+    with pytest.raises(
+        ConfigError, match=r"truth\.store: input should be an address without param"
+    ) as caught:
+        make_config({**BASE, "truth": f"{store}::labels" if form == "text" else {"store": store}})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_addresses_mean_the_same_in_another_folder() -> None:
+    """Paths become absolute, those of archives as well; URLs stay, and name the model without parameters."""
+    stores = {"truth": "zip://a/truth.zip", "pred": "s3://bucket/a/model_b.zarr?profile=x::labels"}
+    config = make_config({**BASE, **stores}).absolute()
+    assert config.truth.store == f"zip://{Path.cwd()}/a/truth.zip"
+    assert (config.pred.store, config.pred.array) == ("s3://bucket/a/model_b.zarr?profile=x", "labels")
+    assert make_config({"classes": 3, **stores}).model == "model_b"
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "found NoneType, expected keys and values"),
