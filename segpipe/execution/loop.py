@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
+from typing import TypeVar
 
 from segpipe.counts.counting import BucketPart, Counted, count_task
 from segpipe.errors import InfrastructureError, Problem, SegpipeError
@@ -14,6 +15,8 @@ from segpipe.execution.clusters import Pool
 Task = tuple[BucketPart, ...]
 Outcome = list[Counted] | str
 """What was counted, or the traceback of an error that has no words of its own."""
+
+Result = TypeVar("Result")
 
 TASKS_AHEAD = 2
 """Tasks that wait at the cluster for each one that runs."""
@@ -53,7 +56,7 @@ def run_tasks(
             waiting[pool.executor.submit(_counted, str(run), task)] = task
         if not waiting:
             return
-        done = _some_done(waiting, pool)
+        done = some_done(waiting, pool)
         for future in done:
             task = waiting.pop(future)
             try:
@@ -91,7 +94,7 @@ def _results(outcome: Outcome, task: Task) -> list[Counted]:
     return outcome
 
 
-def _some_done(waiting: Collection[Future[Outcome]], pool: Pool) -> set[Future[Outcome]]:
+def some_done(waiting: Collection[Future[Result]], pool: Pool) -> set[Future[Result]]:
     """Wait for a task to end, as long as there are workers that could end one."""
     alone_s = 0.0
     while True:
