@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
+from threading import RLock
 from typing import Generic, TypeVar
 
 from segpipe.errors import ConfigError
@@ -27,6 +28,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._modules = modules
         self._parts: dict[str, T] = {}
         self._loaded = False
+        self._loading = RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that files a part under `name`; a name is taken once."""
@@ -41,15 +43,17 @@ class Registry(Mapping[str, T], Generic[T]):
         return file
 
     def _load(self) -> dict[str, T]:
-        if not self._loaded:
-            self._loaded = True
-            for module in self._modules:
-                import_module(module)
-            for entry in entry_points(group=f"segpipe.{self._kind}s"):
-                part = entry.load()
-                if entry.name not in self._parts:
-                    self._parts[entry.name] = part
-        return self._parts
+        # Another thread waits until all parts are there; a module that looks something up meanwhile does not.
+        with self._loading:
+            if not self._loaded:
+                self._loaded = True
+                for module in self._modules:
+                    import_module(module)
+                for entry in entry_points(group=f"segpipe.{self._kind}s"):
+                    part = entry.load()
+                    if entry.name not in self._parts:
+                        self._parts[entry.name] = part
+            return self._parts
 
     def __getitem__(self, name: str) -> T:
         parts = self._load()
