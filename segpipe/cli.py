@@ -314,16 +314,16 @@ def evaluate(config: str | None, overrides: tuple[str, ...], as_json: bool, **op
 
     What has been counted already is not read again: the same command goes on where one was stopped.
     """
-    from segpipe.run.evaluate import evaluate as run_stages
+    from segpipe.run.evaluate import evaluate_models
     from segpipe.terminal import shown_progress
 
     chosen = chosen_config(config, options, overrides)
     with shown_progress(sys.stderr) as progress:
-        path = show_incomplete(lambda: run_stages(chosen, progress=progress), as_json=as_json)
-    show_run(path, as_json=as_json)
+        paths = show_incomplete(lambda: evaluate_models(chosen, progress=progress), as_json=as_json)
+    show_runs(paths, as_json=as_json)
 
 
-def show_incomplete(evaluate: Callable[[], Path], *, as_json: bool) -> Path:
+def show_incomplete(evaluate: Callable[[], list[Path]], *, as_json: bool) -> list[Path]:
     """Evaluate; if the run is published as incomplete, show its results before the error that says so."""
     from segpipe.errors import IncompleteError
 
@@ -355,6 +355,20 @@ def show_run(path: Path, *, as_json: bool) -> None:
     answer(lambda: run_document(run), lambda console: show_results(console, run), as_json=as_json)
 
 
+def show_runs(paths: list[Path], *, as_json: bool) -> None:
+    """Print the results of the runs of several models, one after the other; as JSON, under their names."""
+    from segpipe.run.opened import open_run
+
+    if len(paths) > 1 and as_json:
+        runs = [open_run(path) for path in paths]
+        answer(
+            lambda: {run.summary.model: run_document(run) for run in runs}, lambda console: None, as_json=True
+        )
+        return
+    for path in paths:
+        show_run(path, as_json=as_json)
+
+
 def run_document(run: Run) -> dict[str, Any]:
     """A run as one plain document: where it is, and the scores with what they average."""
     from segpipe.reports.kinds.scores_json import scores_document
@@ -365,6 +379,37 @@ def run_document(run: Run) -> dict[str, Any]:
         "report": str(run.path / "report.md"),
         "warnings": run.summary.warnings,
     } | document
+
+
+@commands.command("import")
+@click.argument("source", type=click.Path())
+@click.argument("store", type=click.Path())
+@click.option("--preset", metavar="NAME", help="Rules of a dataset: cityscapes, voc, ade20k, or a YAML file.")
+@click.option("--glob", multiple=True, metavar="PATTERN", help="Which files are label maps ('*_labels.png').")
+@click.option(
+    "--id", "id_pattern", metavar="REGEX", help="Finds the id in a file's path, in its first group."
+)
+@click.option(
+    "--classes", callback=_number_or_name, help="How many, a shipped list (cityscapes) or a YAML file."
+)
+@click.option("--no-class", type=int, multiple=True, help="Label that may occur and names no class.")
+@click.option("--cluster", metavar="NAME", help="Where it runs: threads, local, or a YAML file.")
+@AS_JSON
+def import_(source: str, store: str, as_json: bool, **options: Any) -> None:
+    """Bring a folder of PNG, TIFF or NumPy label maps to Zarr.
+
+    SOURCE is the folder, STORE the new store; the label maps are then STORE::labels. Palettes are not
+    applied; colours become labels by the colours of the classes. What was written is read back and compared.
+    The same command goes on where it was stopped.
+    """
+    from segpipe.run.imported import import_command
+    from segpipe.terminal import show_pairs, shown_progress
+
+    with shown_progress(sys.stderr, "imported") as progress:
+        done = import_command(source, store, _given(options), progress)
+    answer(
+        lambda: asdict(done), lambda console: show_pairs(console, "Imported", done.rows()), as_json=as_json
+    )
 
 
 @commands.command()

@@ -110,9 +110,17 @@ class Meter:
         total: all work of the run.
         done: what was already counted when it began.
         clock: seconds, for example `time.monotonic`.
+        verb: what is done to images, in the past.
     """
 
-    def __init__(self, total: Work, done: Work, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        total: Work,
+        done: Work,
+        clock: Callable[[], float] = time.monotonic,
+        verb: str = "counted",
+    ) -> None:
+        self.verb = verb
         self.total = total
         self.held = done
         self.counted = Work(0, 0, 0)
@@ -167,20 +175,26 @@ class Meter:
             return f"nothing to count: all {self.held.images:,} images have counts already"
         seconds = self.seconds
         if self.done.images < self.total.images and not self.counted.images:
-            return f"counting stopped after {seconds:.1f} s"
+            return f"nothing {self.verb} in {seconds:.1f} s"
         speed = f" ({quantity(self.counted.pixels / seconds, 'px/s')})" if self.counted.pixels else ""
         held = f", {self.held.images:,} from earlier counts" if self.held.images else ""
         images = f"{self.counted.images:,} of {self.total.images - self.held.images:,} images"
-        return f"counted {images}, {quantity(self.counted.pixels, 'px')} in {seconds:.1f} s{speed}{held}"
+        return f"{self.verb} {images}, {quantity(self.counted.pixels, 'px')} in {seconds:.1f} s{speed}{held}"
 
 
 class PlainProgress:
     """Progress as lines: one for every stage, and one every few seconds while pixels are counted."""
 
     def __init__(
-        self, stream: IO[str], *, every_s: float = PLAIN_EVERY_S, clock: Callable[[], float] = time.monotonic
+        self,
+        stream: IO[str],
+        *,
+        every_s: float = PLAIN_EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+        verb: str = "counted",
     ) -> None:
         self._stream = stream
+        self._verb = verb
         self._every_s = every_s
         self._clock = clock
         self._meter: Meter | None = None
@@ -192,7 +206,7 @@ class PlainProgress:
 
     def begin(self, total: Work, done: Work) -> None:
         """Counting begins."""
-        self._meter = Meter(total, done, self._clock)
+        self._meter = Meter(total, done, self._clock, self._verb)
         self._said = self._clock()
 
     def advance(self, work: Work) -> None:
@@ -221,7 +235,8 @@ class PlainProgress:
 class LiveProgress:
     """Progress as one line that is redrawn on a terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, verb: str = "counted") -> None:
+        self._verb = verb
         figures = TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
         columns = [TextColumn("{task.description}"), BarColumn(bar_width=12), figures]
         self._bars = Bars(*columns, console=console, transient=True, refresh_per_second=5)
@@ -242,7 +257,7 @@ class LiveProgress:
 
     def begin(self, total: Work, done: Work) -> None:
         """Counting begins."""
-        self._meter = Meter(total, done)
+        self._meter = Meter(total, done, verb=self._verb)
         self._bars.update(self._task, total=max(total.pixels, 1), completed=done.pixels)
         self._show()
 
@@ -269,12 +284,12 @@ class LiveProgress:
 
 
 @contextmanager
-def shown_progress(stream: IO[str]) -> Iterator[Progress]:
+def shown_progress(stream: IO[str], verb: str = "counted") -> Iterator[Progress]:
     """Progress on a stream: one live line on a terminal, plain lines elsewhere."""
     if not stream.isatty():
-        yield PlainProgress(stream)
+        yield PlainProgress(stream, verb=verb)
         return
-    live = LiveProgress(plain_console(stream))
+    live = LiveProgress(plain_console(stream), verb)
     live.start()
     try:
         yield live

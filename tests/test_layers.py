@@ -57,6 +57,7 @@ LATE: dict[str, str] = {
     "segpipe.sources.stores": "obstore is an extra, needed only for stores that are asked over the network",
     "segpipe.metrics.scores": "pandas is loaded only where a table of scores is asked for",
     "segpipe.reports.parquet": "pyarrow is loaded only where Parquet is written",
+    "segpipe.writing.image_files": "Pillow and tifffile are an extra, needed only where images are imported",
     "segpipe.execution.clusters": "distributed is loaded only where a Dask cluster was chosen",
     "segpipe": "the face loads a name when it is first used",
     "flows": "a flow and its command need each other; Prefect's server is loaded where it is started",

@@ -66,10 +66,13 @@ class LabelArray:
             array[...] = maps[0]
         return {self.folder / key: objects[key].to_bytes() for key in sorted(objects) if key != DOCUMENT}
 
-    def read(self, index: int) -> NDArray[Any]:
-        """The label map (y, x) at a place along the first dimension, as it lies on the disk."""
+    def read(self, row: int) -> list[NDArray[Any]]:
+        """The label maps (y, x) of a row, as they lie on the disk."""
         array = zarr.open_array(self.folder, mode="r", zarr_format=3)
-        return np.asarray(array[index] if len(self.meta.shape) == 3 else array[...])
+        if len(self.meta.shape) == 2:
+            return [np.asarray(array[...])]
+        indices = self.indices(row)
+        return list(np.asarray(array[indices.start : indices.stop]))
 
 
 def _writable(document: bytes, objects: dict[str, Buffer]) -> zarr.Array[Any]:

@@ -274,9 +274,9 @@ class PredictionStore:
         """The objects of a row from all its label maps, in order."""
         return self._first.encoded(row, maps) if self.stacked else self._array(row).encoded(0, maps)
 
-    def read(self, position: int) -> NDArray[Any]:
-        """The label map (y, x) of an image, as it lies on the disk."""
-        return self._first.read(position) if self.stacked else self._array(position).read(0)
+    def read(self, row: int) -> list[NDArray[Any]]:
+        """The label maps (y, x) of a row, as they lie on the disk."""
+        return self._first.read(row) if self.stacked else self._array(row).read(0)
 
     @property
     def complete(self) -> bool:

@@ -141,9 +141,25 @@ class PredictionWriter:
             self._store.declare(complete=True)
         self.close()
 
-    def read(self, image: str) -> NDArray[Any]:
-        """The label map (y, x) of an image as it lies in the store; fill value where it was not written."""
-        return self._store.read(self._positions[image])
+    def damaged(self, ids: Iterable[str]) -> list[str]:
+        """Read images back; which of those that were written are not what was written, pixel for pixel."""
+        self._record.refresh()
+        positions = sorted(self._positions[name] for name in ids)
+        damaged = []
+        for row, of_row in groupby(positions, self._store.row_of):
+            written = [at for at in of_row if self._record[self._store.ids[at]].content]
+            stored = self._store.read(row) if written else []
+            first = self._store.positions(row).start
+            damaged += [
+                self._store.ids[at]
+                for at in written
+                if content_of(stored[at - first]) != self._record[self._store.ids[at]].content
+            ]
+        return damaged
+
+    def row_of(self, image: str) -> int:
+        """The number of the row of storage units that an image lies in."""
+        return self._store.row_of(self._positions[image])
 
     def row_ids(self) -> Iterator[list[str]]:
         """The images that share their objects: written in one batch, they need not wait for one another."""
@@ -187,8 +203,8 @@ class PredictionWriter:
     def _put(self, row: int, new: Mapping[int, NDArray[Any]]) -> None:
         """Put new images of a row to those that are there; if some are still missing, they all wait."""
         positions = self._store.positions(row)
-        maps = {at: new[at] if at in new else self._there(row, at) for at in positions}
-        whole = [labelled for labelled in maps.values() if labelled is not None]
+        maps = {**({} if len(new) == len(positions) else self._there(row)), **new}
+        whole = [maps[at] for at in positions if at in maps]
         if len(whole) < len(positions):
             self._waiting.add(row, {at: (content_of(each), each) for at, each in new.items()})
             return
@@ -206,17 +222,18 @@ class PredictionWriter:
             self._record.sync()
             self._waiting.remove(row)
 
-    def _there(self, row: int, position: int) -> NDArray[Any] | None:
-        """The pixels of an image that waits, or that was written before and is still what was written."""
-        waiting = self._waiting.read(row, position, self._store.dtype, self._store.size(position))
-        name = self._store.ids[position]
-        if waiting is not None or not self._record[name].content:
-            return waiting
-        stored = self._store.read(position)
-        if content_of(stored) == self._record[name].content:
-            return stored
-        self._distrust([name])
-        return None
+    def _there(self, row: int) -> dict[int, NDArray[Any]]:
+        """The pixels of the images that wait, or that were written before and are still what was written."""
+        positions = self._store.positions(row)
+        sizes = {at: self._store.size(at) for at in positions}
+        maps = {at: self._waiting.read(row, at, self._store.dtype, size) for at, size in sizes.items()}
+        contents = {at: self._record[self._store.ids[at]].content for at in positions}
+        written = [at for at in positions if maps[at] is None and contents[at]]
+        for at, labelled in zip(positions, self._store.read(row) if written else [], strict=False):
+            if at in written and content_of(labelled) == contents[at]:
+                maps[at] = labelled
+        self._distrust(self._store.ids[at] for at in written if maps[at] is None)
+        return {at: labelled for at, labelled in maps.items() if labelled is not None}
 
     def _distrust(self, names: Iterable[str]) -> None:
         """Before pixels are replaced, say that they cannot be trusted until they are there."""

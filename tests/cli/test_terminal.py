@@ -61,7 +61,7 @@ def test_speed_and_time_left_are_those_of_this_run() -> None:
 def test_the_last_word_tells_apart_nothing_to_do_and_nothing_done() -> None:
     """Zero images counted is fine in one case and not in the other."""
     assert Meter(TOTAL, TOTAL, Clock()).summary() == "nothing to count: all 100 images have counts already"
-    assert Meter(TOTAL, Work(), Clock()).summary() == "counting stopped after 0.0 s"
+    assert Meter(TOTAL, Work(), Clock()).summary() == "nothing counted in 0.0 s"
 
 
 def test_plain_lines_come_every_few_seconds() -> None:
