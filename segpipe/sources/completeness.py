@@ -16,6 +16,7 @@ import numpy as np
 from segpipe.errors import InputError, Problem
 from segpipe.sources.layouts import ImageSet, group_above
 from segpipe.sources.metadata import GroupMeta, StoreView, join
+from segpipe.sources.storage import AskingStorage
 
 ATTRIBUTE = "segpipe"
 """The attribute of the group that describes the store to segpipe."""
@@ -106,6 +107,8 @@ def _is_unfinished(view: StoreView, group: GroupMeta) -> bool:
 
 def _written(view: StoreView, group: GroupMeta) -> set[str]:
     """The images that the record tells of, as far as it was written when the store was listed."""
+    if isinstance(view.storage, AskingStorage):
+        raise InputError(_unlisted(view, group))
     prefix = join(group.path, RECORD_FOLDER, WRITTEN_FOLDER) + "/"
     listed = {key: info.size for key, info in view.objects.items() if key.startswith(prefix)}
     if sum(listed.values()) > MAX_RECORD_BYTES:
@@ -118,6 +121,17 @@ def _written(view: StoreView, group: GroupMeta) -> set[str]:
         except (ValueError, RecursionError) as error:
             raise InputError(_problem(view, group, f"{key} is no record ({error})")) from None
     return {name for name, entry in newest(found).items() if entry.content}
+
+
+def _unlisted(view: StoreView, group: GroupMeta) -> Problem:
+    return Problem(
+        kind="unfinished store",
+        found="a store whose writer has not finished, at a place that cannot be listed",
+        expected="a finished store, or one whose record can be listed",
+        store=view.storage.url,
+        array=group.path,
+        advice="finish writing it, or evaluate it where it lies",
+    )
 
 
 def _problem(view: StoreView, group: GroupMeta, found: str) -> Problem:

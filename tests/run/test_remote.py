@@ -30,7 +30,7 @@ from tests.sources.servers import (
     serving,
     web_folder,
 )
-from tests.sources.stores import consolidate
+from tests.sources.stores import consolidate, edit_json
 
 COMMAND = "from segpipe.cli import main; main()"
 CHUNK = "/labels/c/"
@@ -160,6 +160,17 @@ class TestElsewhere:
             consolidate(tmp_path / f"{side}.zarr")
         with serving(web_folder(tmp_path)) as port:
             assert figures(evaluate(at(f"http://127.0.0.1:{port}", tmp_path))) == reference
+
+    def test_an_unfinished_store_is_no_store_without_images(self, tmp_path: Path) -> None:
+        """Its record of what was written cannot be listed, which must not look as if nothing was."""
+        write_pair(tmp_path)
+        edit_json(
+            tmp_path / "pred.zarr/zarr.json",
+            lambda document: document["attributes"].update(segpipe={"complete": False}),
+        )
+        with serving(web_folder(tmp_path)) as port:
+            with pytest.raises(InputError, match=r"writer has not finished.*cannot be listed"):
+                evaluate(at(f"http://127.0.0.1:{port}", tmp_path))
 
     def test_an_absent_chunk_is_seen_without_a_listing(self, tmp_path: Path) -> None:
         write_pair(tmp_path)
