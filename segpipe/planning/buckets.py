@@ -19,6 +19,7 @@ from segpipe.planning.alignment import Alignment
 from segpipe.planning.inventory import Inventory
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.metadata import ArrayMeta
+from segpipe.sources.representations import label_bytes
 
 WINDOW_BYTES = 64 << 20
 """Decoded bytes of truth and pred that a window aims at."""
@@ -58,10 +59,10 @@ def cut_buckets(inventory: Inventory, alignment: Alignment, bucket_images: int) 
 
 
 def image_bytes(inventory: Inventory) -> int:
-    """Decoded bytes of truth and pred of the largest image."""
+    """Bytes of the label maps of truth and pred of the largest image."""
     truth, pred = inventory.truth, inventory.pred
     largest = int(truth.pixels.max(initial=0))
-    return largest * (_itemsize(truth) + _itemsize(pred))
+    return largest * (_label_bytes(truth) + _label_bytes(pred))
 
 
 def units_along_images(images: ImageSet) -> tuple[int, int]:
@@ -149,8 +150,8 @@ def _hashed_groups(ids: list[str], bucket_images: int) -> NDArray[np.int64]:
     return groups
 
 
-def _itemsize(images: ImageSet) -> int:
-    return max((array.dtype.itemsize for array in images.arrays), default=1)
+def _label_bytes(images: ImageSet) -> int:
+    return max(map(label_bytes, images.arrays), default=1)
 
 
 def stored_units(array: ArrayMeta, images: ImageSet, positions: NDArray[np.int64]) -> list[str]:

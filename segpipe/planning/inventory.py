@@ -41,7 +41,9 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
         sides: list[tuple[Side, SideConfig]] = [("truth", config.truth), ("pred", config.pred)]
         for side, settings in sides:
             try:
-                view = replace(views[settings.store].result(), stored_as=settings.stored_as)
+                view = views[settings.store].result()
+                if settings.stored_as != view.stored_as:
+                    view = replace(view, stored_as=settings.stored_as)
                 images = only_written(view, find_images(config.layout, view, settings.array))
                 problems += _channel_problems(images, side, config.rules(side))
                 ask_at_once(images.objects, _unit_keys(images))

@@ -7,6 +7,7 @@ from math import prod
 from segpipe.planning.buckets import Cut, image_bytes, unit_bytes
 from segpipe.planning.inventory import Inventory
 from segpipe.sources.layouts import ImageSet
+from segpipe.sources.representations import part_bytes
 
 PROCESS_BYTES = 272 << 20
 """A worker with NumPy, Numba, zarr-python and distributed loaded, before it reads (measured, rounded up)."""
@@ -19,12 +20,13 @@ def task_memory(inventory: Inventory, cut: Cut) -> int:
     """Bytes that one task may hold beside the process itself.
 
     Three windows of both sides (one is counted, the next is read, and what is read may be put in order), and
-    the chunks that are being decoded into a window with their stored bytes, which for label maps are at most
-    as large.
+    the chunks that are being decoded with their stored bytes, which are at most as large. Logits and the like
+    are decoded part by part, of which no more than one is held.
     """
     window = cut.window_images * image_bytes(inventory)
     decoding = max(_decoding(inventory.truth, cut), _decoding(inventory.pred, cut))
-    return 3 * window + 2 * decoding
+    parts = max(part_bytes(array) for side in (inventory.truth, inventory.pred) for array in side.arrays)
+    return 3 * window + 2 * decoding + parts
 
 
 def _decoding(images: ImageSet, cut: Cut) -> int:
@@ -32,11 +34,16 @@ def _decoding(images: ImageSet, cut: Cut) -> int:
     pixels = images.sizes.max(axis=0).tolist()
     cuts = bool(images.corners.any())
     worst = 0
-    kinds = {(array.chunks, array.inner_chunks, array.dtype): array for array in images.arrays}
+    kinds = {
+        (array.chunks, array.inner_chunks, array.dtype, array.class_axis): array for array in images.arrays
+    }
     for array in kinds.values():
         units = array.label_units
         extent = [cut.window_images, *pixels][-len(units) :]
         # A window that begins within a chunk touches one more.
         in_window = prod(-(-size // length) + cuts for size, length in zip(extent, units, strict=True))
+        if array.class_axis is not None:
+            unit = (array.inner_chunks or array.chunks)[array.class_axis]
+            in_window *= -(-array.shape[array.class_axis] // unit)
         worst = max(worst, unit_bytes(array) * min(READ_AT_ONCE, in_window))
     return worst

@@ -15,8 +15,13 @@ from segpipe.planning.bucket import Bucket
 from segpipe.planning.memory import PROCESS_BYTES, task_memory
 from segpipe.planning.plan import AbsentObjects, Plan
 from segpipe.planning.plan_file import PlannedBucket, write_plan
+from segpipe.sources.layouts import ImageSet
+from segpipe.sources.representations import stored_bytes
 
 WARN_AMPLIFICATION = 1.5
+
+WARN_TIMES_LABELS = 4
+"""From so many times the bytes of label maps on, the plan says what the representation costs."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ class _Sums:
 
 def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
     inventory = plan.inventory
-    per_pixel = sum(side.arrays[0].dtype.itemsize for side in (inventory.truth, inventory.pred))
+    per_pixel = sum(stored_bytes(side.arrays[0]) for side in (inventory.truth, inventory.pred))
     seconds = estimate_s(sums.left["pixels"] * per_pixel, sums.left["objects"])
     cluster = choose_cluster(plan.config.cluster, seconds)
     warnings = list(_warnings(plan))
@@ -185,6 +190,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
                 f"The chunks of {name} carry no checksum ({which}): a damaged bit would be read as other "
                 "labels unseen. Write with a checksum (crc32c, or zstd with checksum)."
             )
+        yield from _bulk(name, images)
     if plan.alignment.left_out:
         left_out = len(plan.alignment.left_out)
         yield f"{left_out} images have no prediction and are left out (on_missing_pred: skip)."
@@ -193,6 +199,20 @@ def _warnings(plan: Plan) -> Iterator[str]:
             f"Chunks are read {plan.amplification:.1f} times on average, because truth and pred are chunked "
             "or ordered differently; rewriting one of them like the other makes the evaluation faster."
         )
+
+
+def _bulk(side: str, images: ImageSet) -> Iterator[str]:
+    """That logits and the like take many times the bytes of the label maps that are made of them."""
+    array = max(images.arrays, key=stored_bytes)
+    channels = 1 if array.class_axis is None else array.shape[array.class_axis]
+    as_labels = np.min_scalar_type(channels).itemsize
+    if array.representation == "labels" or stored_bytes(array) < WARN_TIMES_LABELS * as_labels:
+        return
+    yield (
+        f"{side} is stored as {array.dtype} {array.representation}, {stored_bytes(array)} bytes a pixel: "
+        f"{stored_bytes(array) // as_labels} times as many as a label map, to store, to read and to decode. "
+        "Unless something else needs them, store the label maps."
+    )
 
 
 def _too_much(plan: Plan, summary: PlanSummary) -> list[Problem]:

@@ -23,6 +23,7 @@ from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import ABSENT_ADVICE
 from segpipe.planning.plan_file import read_plan
 from segpipe.run.images import metadata_kinds, read_images
+from segpipe.sources.representations import REPRESENTATIONS, meaning
 from segpipe.statistics.confusion import ImageCounts
 
 RESULTS_NAME = "results.zarr"
@@ -245,7 +246,8 @@ def _invalid_problems(
                         side=side,
                         image=partial.ids[image],
                         found="; ".join(
-                            f"label {one.value} in {one.pixels} pixels, first at (y, x) = {one.position}"
+                            f"{_meaning(config, side, one.value)} in {one.pixels} pixels, first at (y, x) = "
+                            f"{one.position}"
                             for one in named
                         ),
                         expected=_expected(config, side),
@@ -255,8 +257,15 @@ def _invalid_problems(
     return problems
 
 
+def _meaning(config: EvaluationConfig, side: Side, label: int) -> str:
+    return meaning(label, config.truth.representation if side == "truth" else config.pred.representation)
+
+
 def _expected(config: EvaluationConfig, side: Side) -> str:
     rules = config.rules(side)
+    representation = config.truth.representation if side == "truth" else config.pred.representation
+    if representation != "labels":
+        return REPRESENTATIONS[representation].of_pixel
     classes = sorted(value for value, code in rules.codes.items() if code < rules.num_classes)
     whole = len(classes) > 1 and len(classes) == classes[-1] - classes[0] + 1
     shown = (
@@ -271,6 +280,9 @@ def _expected(config: EvaluationConfig, side: Side) -> str:
 
 
 def _advice(config: EvaluationConfig, side: Side, named: tuple[InvalidValue, ...]) -> str:
+    if any(one.value < 0 and _meaning(config, side, one.value) != f"label {one.value}" for one in named):
+        policies = "invalid_truth: ignore" if side == "truth" else "invalid_pred: count_as_miss or ignore"
+        return f"write these values again, correct the representation, or say {policies}"
     if side == "truth":
         return "list the label in ignore_labels, remap it, or say invalid_truth: ignore"
     ignored = [one.value for one in named if one.value in config.ignore_labels]

@@ -22,8 +22,8 @@ def claim_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
     A plan goes through every storage unit by name, so a shape that was changed in the metadata alone must
     not decide how much memory that takes.
     """
-    if len(meta.shape) == 3 and meta.shape[0] > MAX_IMAGES:
-        found, expected = f"{meta.shape[0]:,} images", f"at most {MAX_IMAGES:,}"
+    if len(meta.label_shape) == 3 and meta.label_shape[0] > MAX_IMAGES:
+        found, expected = f"{meta.label_shape[0]:,} images", f"at most {MAX_IMAGES:,}"
         return [_problem(view, meta, found, expected)]
     chunks = prod(meta.grid)
     if chunks <= MANY_CHUNKS:

@@ -30,7 +30,10 @@ TWO_HOT = -2
 """The label of a pixel of which two channels or more are hot."""
 
 PART_BYTES = 16 << 20
-"""Stored values that are held at a time while label maps are made of them, unless a chunk is larger."""
+"""Of stored values and what is made of them, held at a time, unless a chunk is larger."""
+
+MADE_BYTES = 8
+"""Of a pixel: its label, and what is known of it while the label is made."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Representation:
             axis; int32, but of labels themselves their own dtype. Memory for a few such label maps at most.
         dtypes: the kinds of dtype that it may have (see `numpy.dtype.kind`).
         expected: these in words.
+        of_pixel: what the values of one pixel must be, in words.
         channels: whether there is an axis of classes; where not, there may be one of size 1.
         meanings: what its labels that stand for no channel mean.
     """
@@ -49,6 +53,7 @@ class Representation:
     labels: Callable[[NDArray[Any], int | None, float | None], NDArray[Any]]
     dtypes: str
     expected: str
+    of_pixel: str
     channels: bool
     meanings: Mapping[int, str]
 
@@ -133,19 +138,21 @@ def of_scores(
     return labels
 
 
+FLOAT, WHOLE = "float16, float32 or float64", "an integer dtype or bool"
 NAN = {NOT_A_NUMBER: "NaN in a channel"}
 
 REPRESENTATIONS.register("labels")(
-    Representation(stored_labels, "iub", "an integer dtype or bool", channels=False, meanings={})
+    Representation(stored_labels, "iub", WHOLE, "a label", channels=False, meanings={})
 )
 REPRESENTATIONS.register("logits")(
-    Representation(of_logits, "f", "float16, float32 or float64", channels=True, meanings=NAN)
+    Representation(of_logits, "f", FLOAT, "a number in every channel", channels=True, meanings=NAN)
 )
 REPRESENTATIONS.register("probabilities")(
     Representation(
         of_probabilities,
         "f",
-        "float16, float32 or float64",
+        FLOAT,
+        "a number in every channel, the largest of them from 0 to 1",
         channels=True,
         meanings={**NAN, NO_PROBABILITY: "a largest value outside of [0, 1]"},
     )
@@ -154,7 +161,8 @@ REPRESENTATIONS.register("one_hot")(
     Representation(
         of_one_hot,
         "iub",
-        "an integer dtype or bool",
+        WHOLE,
+        "one channel that is not 0, or none",
         channels=True,
         meanings={NO_CHANNEL: "no hot channel", TWO_HOT: "two or more hot channels"},
     )
@@ -163,7 +171,8 @@ REPRESENTATIONS.register("binary")(
     Representation(
         of_scores,
         "fiu",
-        "float16, float32, float64 or an integer dtype",
+        f"{FLOAT}, or integers",
+        "a number",
         channels=False,
         meanings={NOT_A_NUMBER: "NaN for a score"},
     )
@@ -240,19 +249,27 @@ def _shifted(region: Box, part: Box) -> Box:
     )
 
 
-def pixel_bytes(meta: ArrayMeta) -> int:
-    """Bytes of all stored values of one pixel."""
+def stored_bytes(meta: ArrayMeta) -> int:
+    """Bytes of all stored values of one pixel, decoded."""
     return meta.dtype.itemsize * (1 if meta.class_axis is None else meta.shape[meta.class_axis])
+
+
+def label_bytes(meta: ArrayMeta) -> int:
+    """Bytes of one pixel of the label maps that are made of an array."""
+    return meta.dtype.itemsize if meta.representation == "labels" else np.dtype(np.int32).itemsize
 
 
 def part_pixels(meta: ArrayMeta) -> int:
     """Pixels of which label maps are made at a time, unless a chunk has more."""
-    return max(1, PART_BYTES // max(1, pixel_bytes(meta)))
+    return PART_BYTES // (stored_bytes(meta) + MADE_BYTES) + 1
 
 
 def part_bytes(meta: ArrayMeta) -> int:
-    """Stored values that are held at a time: of one chunk with all of its classes, or of `PART_BYTES`."""
-    return max(PART_BYTES, prod(meta.label_units) * pixel_bytes(meta))
+    """Bytes that are held while label maps are made: nothing where labels are stored as they are."""
+    if meta.representation == "labels" and meta.class_axis is None:
+        return 0
+    pixels = max(part_pixels(meta), prod(meta.label_units))
+    return pixels * (stored_bytes(meta) + MADE_BYTES)
 
 
 def parts_of(box: Box, units: tuple[int, ...], most_pixels: int) -> Iterator[Box]:
@@ -303,9 +320,10 @@ def expected_channels(meta: ArrayMeta, rules: LabelRules) -> str:
     """
     if not REPRESENTATIONS[meta.representation].channels or meta.class_axis is None:
         return ""
-    channels = set(range(meta.shape[meta.class_axis]))
+    count = meta.shape[meta.class_axis]
     classes = {value for value, code in rules.codes.items() if code < rules.num_classes}
-    if channels <= rules.codes.keys() and classes <= channels:
+    # What metadata claim may be any number: it is not enumerated before it was compared.
+    if count <= len(rules.codes) and classes <= set(range(count)) <= rules.codes.keys():
         return ""
     if classes == set(range(rules.num_classes)):
         return f"{rules.num_classes}, one for each class"
