@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from segpipe.errors import (
     EXIT_INPUT,
     EXIT_INTERRUPTED,
     EXIT_OK,
+    SHOWN_PROBLEMS,
     SegpipeError,
 )
 
@@ -265,26 +266,35 @@ def init(file: str, as_json: bool, **options: Any) -> None:
 
 @commands.command()
 @CONFIGURED
-def validate(config: str | None, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
+@click.option("--deep", is_flag=True, help="Read every chunk of the images once, on the cluster.")
+def validate(
+    config: str | None, overrides: tuple[str, ...], as_json: bool, deep: bool, **options: Any
+) -> None:
     """Check a configuration and its stores; list all that is wrong.
 
-    No label map is read: values outside the rules are found when they are counted.
+    Nothing is written. Without --deep no label map is read; with it damaged and changed chunks, parts of
+    shards that were never written and labels outside the rules are found as well.
     """
-    from segpipe.run.stages import preview
-    from segpipe.terminal import show_pairs
+    from segpipe.run.progress import SILENT
+    from segpipe.run.validated import validate as check
+    from segpipe.terminal import show_pairs, shown_progress
 
     chosen = chosen_config(config, options, overrides)
-    _, summary = preview(chosen)
+    with shown_progress(sys.stderr) if deep else nullcontext(SILENT) as progress:
+        found = check(chosen, deep=deep, progress=progress)
     checked = {
         "configuration": f"{len(chosen.classes.names)} classes, layout {chosen.layout}",
         "truth": str(chosen.truth),
         "pred": str(chosen.pred),
-        "images": f"{summary.images:,}, matched by {summary.aligned_by}, of equal shapes",
-        "objects": f"{summary.objects:,} found, {summary.absent_objects:,} absent",
+        **found.words(),
     }
+    allowed = [f"allowed by the settings: {problem.sentence()}" for problem in found.allowed]
+    if len(allowed) > SHOWN_PROBLEMS:
+        allowed[SHOWN_PROBLEMS:] = [f"... and {len(allowed) - SHOWN_PROBLEMS} more (all of them with --json)"]
+    rows = [problem.as_row() for problem in found.allowed]
     answer(
-        lambda: {"ok": True, "checked": checked, "warnings": summary.warnings},
-        lambda console: show_pairs(console, "OK", list(checked.items()), summary.warnings),
+        lambda: {"ok": True, "checked": checked, "warnings": found.warnings, "problems": rows},
+        lambda console: show_pairs(console, "OK", list(checked.items()), found.warnings + allowed),
         as_json=as_json,
     )
 

@@ -163,6 +163,26 @@ def part_name(bucket: int, first: int) -> str:
     return f"{bucket:09d}-{first:06d}"
 
 
+def count_in_memory(
+    context: CountingContext, part: BucketPart, bucket: Bucket
+) -> tuple[Counted, Partial | None]:
+    """Count a part of a bucket and keep nothing: what became of it, and its counts if there are some."""
+    ids: list[str] = []
+    counts: list[ImageCounts] = []
+    result = Counted(bucket.number)
+    for _, item in _ahead(_load_all(context, [(part, bucket)])):
+        if isinstance(item, _Window):
+            ids += [bucket.ids[image] for image in item.images]
+            counts.append(_count(item, bucket, context))
+        else:
+            result = item
+    if not counts or result.changed:
+        return result, None
+    partial = Partial(tuple(ids), ImageCounts.concatenate(counts))
+    pixels, stored = int(partial.counts.cells.counts.sum()), 0 if part.first else bucket.stored_bytes
+    return replace(result, images=len(ids), pixels=pixels, stored_bytes=stored), partial
+
+
 # ---- reading
 
 

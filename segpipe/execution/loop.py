@@ -5,14 +5,18 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeVar
 
-from segpipe.counts.counting import BucketPart, Counted, count_task
+from segpipe.counts.counting import BucketPart, Counted
 from segpipe.errors import InfrastructureError, Problem, SegpipeError
 from segpipe.execution.clusters import Pool
 
+Part = TypeVar("Part", bound=BucketPart)
 Task = tuple[BucketPart, ...]
+Work = Callable[[Task], list[Counted]]
+"""What is done with a task; it travels to the workers with every one of them, so it is small."""
+
 Outcome = list[Counted] | str
 """What was counted, or the traceback of an error that has no words of its own."""
 
@@ -28,19 +32,19 @@ NO_WORKERS_S = 120.0
 
 def run_tasks(
     pool: Pool,
-    run: Path,
+    work: Work,
     tasks: Iterable[Task],
     images_of: Callable[[int], Sequence[str]],
     on_done: Callable[[Counted], None],
 ) -> None:
-    """Count all tasks of a run on a pool.
+    """Do all tasks on a pool.
 
     A task that takes its worker with it is cut in two, down to the one image that does it; that image is
     told to `on_done` as quarantined, and all others are counted.
 
     Args:
         pool: where tasks run.
-        run: the run's folder, seen by all workers under this path.
+        work: what a worker does with a task, such as `count_task` of a run.
         tasks: parts of buckets; consumed as the cluster can take them.
         images_of: the ids of a bucket's images, asked for only when a task has to be cut.
         on_done: called in this thread for every part of a bucket that has ended.
@@ -53,7 +57,7 @@ def run_tasks(
     cut: list[Task] = []
     while True:
         for task in _next_tasks(upcoming, cut, pool.slots * (1 + TASKS_AHEAD) - len(waiting)):
-            waiting[pool.executor.submit(_counted, str(run), task)] = task
+            waiting[pool.executor.submit(_done, work, task)] = task
         if not waiting:
             return
         done = some_done(waiting, pool)
@@ -74,10 +78,10 @@ def run_tasks(
                 on_done(counted)
 
 
-def _counted(run: str, task: Task) -> Outcome:
+def _done(work: Work, task: Task) -> Outcome:
     """What a worker runs. An error nobody expected goes back as text: not every error survives pickling."""
     try:
-        return count_task(run, task)
+        return work(task)
     except SegpipeError:
         raise
     except Exception:
@@ -118,7 +122,7 @@ def _next_tasks(upcoming: Iterator[Task], cut: list[Task], free: int) -> Iterato
         yield task
 
 
-def halves(task: Sequence[BucketPart], images_of: Callable[[int], Sequence[str]]) -> list[Task]:
+def halves(task: Sequence[Part], images_of: Callable[[int], Sequence[str]]) -> list[tuple[Part, ...]]:
     """The two halves of a task: of its buckets, then of the images of one bucket; none of a single image.
 
     >>> halves([BucketPart(7)], lambda bucket: ["a", "b", "c"])
@@ -134,7 +138,7 @@ def halves(task: Sequence[BucketPart], images_of: Callable[[int], Sequence[str]]
     middle = (part.first + last) // 2
     if middle == part.first:
         return []
-    return [(BucketPart(part.bucket, part.first, middle),), (BucketPart(part.bucket, middle, last),)]
+    return [(replace(part, last=middle),), (replace(part, first=middle, last=last),)]
 
 
 def _quarantined(part: BucketPart, images_of: Callable[[int], Sequence[str]]) -> Counted:

@@ -9,6 +9,7 @@ from functools import cached_property
 from hashlib import blake2b
 from math import prod
 
+from segpipe.sources.boxes import units_in
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.storage import ObjectInfo
 
@@ -31,6 +32,15 @@ class BucketSide:
     array: tuple[int, ...]
     index: tuple[int, ...]
     corner: tuple[tuple[int, ...], ...]
+
+    def units_of(self, image: int, size: tuple[int, ...]) -> list[str]:
+        """The keys of the storage units that hold an image of this size, relative to its array."""
+        meta, index = self.arrays[self.array[image]], self.index[image]
+        pixels = tuple(
+            slice(first, first + length) for first, length in zip(self.corner[image], size, strict=True)
+        )
+        box = pixels if index < 0 else (slice(index, index + 1), *pixels)
+        return [meta.chunk_key(place) for place in units_in(meta.stored_box(box), meta.chunks)]
 
     @cached_property
     def fingerprint(self) -> str:

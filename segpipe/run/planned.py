@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segpipe.counts.counting import CountingContext
 from segpipe.counts.partials import PartialStore
 from segpipe.errors import InputError, Problem
 from segpipe.execution.choose import choose_cluster, estimate_s, tasks_needed
@@ -101,6 +102,18 @@ def survey(plan: Plan, partials: PartialStore, path: Path | None = None) -> Plan
         InputError: chunks are absent and nothing declares what they are; memory or read amplification
             would be too much.
     """
+    summary, problems = look_through(plan, partials, path)
+    # What is counted already is not read again, however much that would take.
+    problems += too_much(plan, summary) if summary.images_left else []
+    if problems:
+        raise InputError(problems)
+    return summary
+
+
+def look_through(
+    plan: Plan, partials: PartialStore, path: Path | None = None
+) -> tuple[PlanSummary, list[Problem]]:
+    """`survey`, which tells absent chunks instead of raising for them, and does not judge what it takes."""
     sums = _Sums(partials)
     planned = sums.through(plan.buckets())
     if path is None:
@@ -108,12 +121,20 @@ def survey(plan: Plan, partials: PartialStore, path: Path | None = None) -> Plan
             pass
     else:
         write_plan(path, planned)
-    summary = _summary(plan, sums)
-    # What is counted already is not read again, however much that would take.
-    problems = sums.absent.problems(plan) + (_too_much(plan, summary) if summary.images_left else [])
-    if problems:
-        raise InputError(problems)
-    return summary
+    return _summary(plan, sums), sums.absent.problems(plan)
+
+
+def counting_context(plan: Plan, partials: PartialStore) -> CountingContext:
+    """What the tasks of a plan share."""
+    config = plan.config
+    return CountingContext(
+        truth_store=config.truth.store,
+        pred_store=config.pred.store,
+        truth_rules=config.rules("truth"),
+        pred_rules=config.rules("pred"),
+        partials=str(partials.folder),
+        window_images=plan.cut.window_images,
+    )
 
 
 class _Sums:
@@ -215,7 +236,8 @@ def _bulk(side: str, images: ImageSet) -> Iterator[str]:
     )
 
 
-def _too_much(plan: Plan, summary: PlanSummary) -> list[Problem]:
+def too_much(plan: Plan, summary: PlanSummary) -> list[Problem]:
+    """Why reading would take too much memory, or read too much twice."""
     problems = []
     if summary.read_amplification > plan.config.max_read_amplification:
         problems.append(

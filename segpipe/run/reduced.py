@@ -28,6 +28,9 @@ from segpipe.statistics.confusion import ImageCounts
 
 RESULTS_NAME = "results.zarr"
 
+SHOWN_CHUNKS = 3
+"""How many of its chunks the problem of an image names."""
+
 
 @dataclass
 class Reduction:
@@ -101,7 +104,7 @@ def reduce_partials(
             for partial in _partials(run, bucket, None if bucket.number in given_up else partials, found):
                 _append(writer, bucket, partial, config, fill_declared, columns, start, found)
             start += len(bucket.ids)
-    errors = list(_errors(found, config))
+    errors = [*found.absent, *(problem for problem in found.invalid if is_error(problem, config))]
     if errors:
         raise InputError(errors)
     return found
@@ -179,18 +182,14 @@ def _append(
     start: int,
     found: Reduction,
 ) -> None:
-    judged = judge_absent(
-        partial.counts, truth_is_fill=fill_declared["truth"], pred_is_fill=fill_declared["pred"]
-    )
-    problems = _absent_problems(partial, judged, config, fill_declared)
-    keep = np.arange(len(partial.ids))
+    verdict = judge(bucket, partial, config, fill_declared)
+    judged, keep = verdict.judged, verdict.keep
     if config.missing_chunks == "skip":
-        found.skipped += problems
-        keep = np.flatnonzero(~judged.affected)
+        found.skipped += verdict.absent
         found.skipped_pixels += int(judged.cells.pixels()[judged.affected].sum())
     elif config.missing_chunks == "error":
-        found.absent += problems
-    found.invalid += _invalid_problems(partial, judged.cells, keep, config)
+        found.absent += verdict.absent
+    found.invalid += verdict.invalid
     place = {name: start + at for at, name in enumerate(bucket.ids)}
     rows = [place[partial.ids[image]] for image in keep]
     cells = judged.cells.take(keep)
@@ -206,8 +205,64 @@ def _append(
         pixels[column] += int(judged.absent_pixels[keep, column].sum())
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What the settings make of the counts of some images.
+
+    Attributes:
+        judged: the counts under the rules for absent chunks.
+        keep: int64; the images that are scored.
+        absent: images with pixels under absent chunks that no rule takes for the fill value.
+        invalid: kept images with labels that no rule names.
+    """
+
+    judged: Judged
+    keep: NDArray[np.int64]
+    absent: list[Problem]
+    invalid: list[Problem]
+
+
+def judge(
+    bucket: Bucket, partial: Partial, config: EvaluationConfig, fill_declared: dict[Side, bool]
+) -> Verdict:
+    """Judge what was counted of a bucket."""
+    judged = judge_absent(
+        partial.counts, truth_is_fill=fill_declared["truth"], pred_is_fill=fill_declared["pred"]
+    )
+    skip = config.missing_chunks == "skip"
+    keep = np.flatnonzero(~judged.affected) if skip else np.arange(len(partial.ids))
+    place = _Places(bucket, partial, config)
+    return Verdict(
+        judged=judged,
+        keep=keep,
+        absent=_absent_problems(place, judged, config, fill_declared),
+        invalid=_invalid_problems(place, partial, judged.cells, keep, config),
+    )
+
+
+class _Places:
+    """Where the images of a partial lie."""
+
+    def __init__(self, bucket: Bucket, partial: Partial, config: EvaluationConfig) -> None:
+        self._bucket, self._ids = bucket, partial.ids
+        self._at = {name: at for at, name in enumerate(bucket.ids)}
+        self._stores = {"truth": config.truth.store, "pred": config.pred.store}
+
+    def of(self, image: int, side: Side) -> dict[str, str]:
+        """Side, store, array, image and chunks of an image of the partial, as fields of a problem."""
+        at = self._at[self._ids[image]]
+        lies = self._bucket.truth if side == "truth" else self._bucket.pred
+        place = {"side": side, "store": self._stores[side], "image": self._ids[image]}
+        if lies.array[at] < 0:
+            return place
+        chunks = lies.units_of(at, self._bucket.sizes[at])
+        more = ", ..." if len(chunks) > SHOWN_CHUNKS else ""
+        shown = ", ".join(chunks[:SHOWN_CHUNKS]) + more
+        return place | {"array": lies.arrays[lies.array[at]].path, "chunk": shown}
+
+
 def _absent_problems(
-    partial: Partial, judged: Judged, config: EvaluationConfig, fill_declared: dict[Side, bool]
+    place: _Places, judged: Judged, config: EvaluationConfig, fill_declared: dict[Side, bool]
 ) -> list[Problem]:
     problems = []
     for image in np.flatnonzero(judged.affected).tolist():
@@ -215,46 +270,50 @@ def _absent_problems(
         problems.append(
             Problem(
                 kind="missing chunk",
-                side="pred" if pred and not fill_declared["pred"] else "truth",
-                image=partial.ids[image],
                 found=f"chunks absent over {truth} pixels of truth and {pred} of pred",
                 expected="every chunk written",
                 advice=ABSENT_ADVICE if config.missing_chunks == "error" else "",
+                **place.of(image, "pred" if pred and not fill_declared["pred"] else "truth"),
             )
         )
     return problems
 
 
 def _invalid_problems(
-    partial: Partial, cells: ConfusionCells, keep: NDArray[np.int64], config: EvaluationConfig
+    place: _Places,
+    partial: Partial,
+    cells: ConfusionCells,
+    keep: NDArray[np.int64],
+    config: EvaluationConfig,
 ) -> list[Problem]:
     """Images with invalid labels, after absent chunks were judged: a lost chunk is no invalid label."""
-    problems = []
     invalid = cells.num_classes + 1
     with_invalid: dict[Side, set[int]] = {
         "truth": set(cells.image_of_cell[cells.truth_codes == invalid].tolist()),
         "pred": set(cells.image_of_cell[cells.pred_codes == invalid].tolist()),
     }
     kept = set(keep.tolist())
-    for image, values in partial.counts.invalid:
-        for side in SIDES:
-            named: tuple[InvalidValue, ...] = getattr(values, side)
-            if named and image in with_invalid[side] & kept:
-                problems.append(
-                    Problem(
-                        kind=f"invalid {side}",
-                        side=side,
-                        image=partial.ids[image],
-                        found="; ".join(
-                            f"{_meaning(config, side, one.value)} in {one.pixels} pixels, first at (y, x) = "
-                            f"{one.position}"
-                            for one in named
-                        ),
-                        expected=_expected(config, side),
-                        advice=_advice(config, side, named),
-                    )
-                )
-    return problems
+    return [
+        _invalid_problem(place.of(image, side), named, config, side)
+        for image, values in partial.counts.invalid
+        for side in SIDES
+        if (named := getattr(values, side)) and image in with_invalid[side] & kept
+    ]
+
+
+def _invalid_problem(
+    place: dict[str, str], named: tuple[InvalidValue, ...], config: EvaluationConfig, side: Side
+) -> Problem:
+    return Problem(
+        kind=f"invalid {side}",
+        found="; ".join(
+            f"{_meaning(config, side, one.value)} in {one.pixels} pixels, first at (y, x) = {one.position}"
+            for one in named
+        ),
+        expected=_expected(config, side),
+        advice=_advice(config, side, named),
+        **place,
+    )
 
 
 def _meaning(config: EvaluationConfig, side: Side, label: int) -> str:
@@ -294,9 +353,6 @@ def _advice(config: EvaluationConfig, side: Side, named: tuple[InvalidValue, ...
     return "list the label in void_labels, remap it, or say invalid_pred: count_as_miss or ignore"
 
 
-def _errors(found: Reduction, config: EvaluationConfig) -> Iterator[Problem]:
-    """What was found and the settings call an error."""
-    yield from found.absent
-    for problem in found.invalid:
-        if (config.invalid_truth if problem.side == "truth" else config.invalid_pred) == "error":
-            yield problem
+def is_error(problem: Problem, config: EvaluationConfig) -> bool:
+    """Whether the settings call an invalid label of its side an error."""
+    return (config.invalid_truth if problem.side == "truth" else config.invalid_pred) == "error"

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from segpipe.config import SIDES, EvaluationConfig, Side
-from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, Counted, CountingContext
+from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, Counted, count_task
 from segpipe.counts.partials import PartialStore
 from segpipe.counts.results import ResultsReader, write_scores
 from segpipe.errors import (
@@ -35,7 +35,7 @@ from segpipe.reports.base import ReportInput, write_reports
 from segpipe.run.images import write_images
 from segpipe.run.latest import publish_latest
 from segpipe.run.manifest import write_manifest
-from segpipe.run.planned import PlanSummary, survey
+from segpipe.run.planned import PlanSummary, counting_context, survey
 from segpipe.run.progress import SILENT, Progress, Work
 from segpipe.run.provenance import run_summary
 from segpipe.run.record import (
@@ -87,7 +87,7 @@ def preview(config: EvaluationConfig) -> tuple[Plan, PlanSummary]:
         InputError: everything that is wrong with the stores, at once.
         ConfigError: there is no such metric.
     """
-    _scoring_rules(config)
+    scoring_rules(config)
     plan = make_plan(config)
     return plan, survey(plan, partials_of(config))
 
@@ -106,11 +106,11 @@ def plan(run: Path) -> PlanSummary:
     """
     with _stage(run, "plan"):
         config = run_config(run)
-        _scoring_rules(config)
+        scoring_rules(config)
         made = make_plan(config)
         summary = survey(made, partials_of(config), run / PLAN_NAME)
         write_images(run, made)
-        _context(config, made).write(run)
+        counting_context(made, partials_of(config)).write(run)
         fill_declared = {side: made.missing_rule(side) == "are_fill_value" for side in SIDES}
         left_out = [problem.as_row() for problem in made.alignment.left_out]
         write_json(
@@ -118,17 +118,6 @@ def plan(run: Path) -> PlanSummary:
             {"summary": asdict(summary), "fill_declared": fill_declared, "left_out": left_out},
         )
         return summary
-
-
-def _context(config: EvaluationConfig, made: Plan) -> CountingContext:
-    return CountingContext(
-        truth_store=config.truth.store,
-        pred_store=config.pred.store,
-        truth_rules=config.rules("truth"),
-        pred_rules=config.rules("pred"),
-        partials=str(partials_of(config).folder),
-        window_images=made.cut.window_images,
-    )
 
 
 def count(run: Path, progress: Progress = SILENT) -> CountSummary:
@@ -173,7 +162,8 @@ def _count(run: Path, progress: Progress) -> tuple[CountSummary, list[Problem]]:
             cluster = choose_cluster(config.cluster, planned.estimate_s)
             with cluster.open() as pool:
                 tasks = group_tasks(left, min(planned.tasks, len(left)))
-                run_tasks(pool, run, tasks, lambda bucket: _ids(run, bucket), on_done)
+                work = partial(count_task, str(run))
+                run_tasks(pool, work, tasks, lambda bucket: _ids(run, bucket), on_done)
     finally:
         progress.end()
     summary = CountSummary(
@@ -235,12 +225,12 @@ def score(run: Path) -> None:
 def _scores(run: Path) -> Scores:
     """The scores of a run; kept for the stage that follows in the same process."""
     results = ResultsReader(run / RESULTS_NAME)
-    rules = _scoring_rules(run_config(run))
+    rules = scoring_rules(run_config(run))
     scores = score_counts(results.cells(), results.total(), results.classes, rules)
     return replace(scores, groups=score_class_groups(results.total(), results.classes, rules))
 
 
-def _scoring_rules(config: EvaluationConfig) -> ScoringRules:
+def scoring_rules(config: EvaluationConfig) -> ScoringRules:
     return ScoringRules(
         absent_class=config.absent_class,
         # `error` has been judged when the counts were reduced: there are no invalid predictions left then.

@@ -1,11 +1,13 @@
-"""What metadata claim, held against what is stored: no memory is taken for pixels that nobody wrote."""
+"""What metadata claim, held against what is stored: chunks that nobody wrote, objects that are no chunks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from math import prod
 
 from segpipe.errors import Problem
-from segpipe.sources.metadata import ArrayMeta, StoreView
+from segpipe.sources.metadata import DOCUMENTS, ArrayMeta, StoreView
+from segpipe.sources.storage import ObjectInfo
 
 MAX_IMAGES = 100_000_000
 """The longest first dimension that is taken for images; their ids and sizes are held in memory."""
@@ -45,3 +47,44 @@ def _problem(view: StoreView, meta: ArrayMeta, found: str, expected: str) -> Pro
         array=meta.path,
         advice="set the shape in the metadata to what was written",
     )
+
+
+def stray_objects(arrays: Iterable[ArrayMeta], objects: Mapping[str, ObjectInfo]) -> list[str]:
+    """The objects below arrays that are neither a chunk of theirs nor a metadata document, sorted.
+
+    They tell of a shape that was made smaller in the metadata alone: what lies beyond is never read.
+    """
+    by_path = {meta.path: meta for meta in arrays}
+    strays = []
+    for key in objects:
+        meta = _array_above(by_path, key)
+        if meta is None:
+            continue
+        relative = key[len(meta.path) + 1 :] if meta.path else key
+        if relative not in DOCUMENTS and not is_chunk(meta, relative):
+            strays.append(key)
+    return sorted(strays)
+
+
+def is_chunk(meta: ArrayMeta, key: str) -> bool:
+    """Whether a key, relative to the array, is that of a storage unit within its shape."""
+    sample = meta.chunk_key((0,) * len(meta.shape))
+    separator = next((mark for mark in "/." if mark in sample), "/")
+    places = key.split(separator)[-len(meta.shape) :] if meta.shape else []
+    if not all(place.isascii() and place.isdigit() and len(place) < 20 for place in places):
+        return False
+    coords = tuple(map(int, places))
+    inside = len(coords) == len(meta.shape) and all(
+        at < size for at, size in zip(coords, meta.grid, strict=True)
+    )
+    return inside and meta.chunk_key(coords) == key
+
+
+def _array_above(by_path: Mapping[str, ArrayMeta], key: str) -> ArrayMeta | None:
+    """The array that an object lies below, at whatever depth."""
+    path = key
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        if path in by_path:
+            return by_path[path]
+    return by_path.get("")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.config import load_config
-from segpipe.counts.counting import PLAN_NAME
+from segpipe.counts.counting import PLAN_NAME, count_task
 from segpipe.execution.choose import group_tasks
 from segpipe.execution.clusters import Pool
 from segpipe.execution.clusters.dask_pool import DASK_SETTINGS, client_pool
@@ -182,7 +182,7 @@ def _count_stage(config: Path, pool: Pool) -> Callable[[], Any]:
 
     def count() -> Callable[[], NDArray[np.int64]]:
         tasks = group_tasks(buckets, min(summary.tasks, len(buckets)))
-        run_tasks(pool, run, tasks, lambda _: (), lambda _: None)
+        run_tasks(pool, partial(count_task, str(run)), tasks, lambda _: (), lambda _: None)
         return partial(_counted, run, keys["key"].to_pylist())
 
     return count

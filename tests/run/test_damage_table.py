@@ -28,6 +28,7 @@ from segpipe.run import stages
 from segpipe.run.evaluate import evaluate
 from segpipe.run.record import read_json
 from segpipe.run.stages import preview
+from segpipe.run.validated import validate
 from segpipe.sources import storage
 from tests.run.datasets import extended_matrix, image_ids, label_maps, pair_config, write_stacked
 from tests.run.encodings import (
@@ -219,6 +220,19 @@ def test_all_other_images_are_counted_right_and_the_coverage_tells(
     assert scores["pixels"] == pixels | {"coverage": len(kept) / 48}
     assert scores["coverage"] == len(kept) / 48
     assert not (outcome.folder / "results/suite/model/latest.json").exists()
+
+
+def test_validate_deep_finds_the_same_before_the_night(outcome: Outcome, encoding: Encoding) -> None:
+    """The same images, chunks and reasons, the same exit code, and nothing in the results folder."""
+    with pytest.raises(IncompleteError) as caught:
+        validate(config_of(outcome.folder, encoding, results=f"{outcome.folder}/fresh"), deep=True)
+
+    def told(error: IncompleteError) -> set[tuple[str, ...]]:
+        return {(each.kind, each.side, each.array, each.chunk, each.image) for each in error.problems}
+
+    assert told(caught.value) == told(outcome.error)
+    assert caught.value.exit_code == 3
+    assert not (outcome.folder / "fresh").exists()
 
 
 # ---- objects that are not there
