@@ -423,6 +423,24 @@ def import_(source: str, store: str, as_json: bool, **options: Any) -> None:
 
 
 @commands.command()
+@AS_JSON
+def metrics(as_json: bool) -> None:
+    """List the metrics: formula, range, good end, and what each is where there is nothing to score.
+
+    The names go into the key `metrics` of a configuration and into `Run.score` in Python.
+    """
+    from segpipe.metrics.base import chosen_metrics
+    from segpipe.terminal import metrics_table
+
+    known = chosen_metrics(None)
+    answer(
+        lambda: [one.document() for one in known],
+        lambda console: console.print(metrics_table(known)),
+        as_json=as_json,
+    )
+
+
+@commands.command()
 @click.argument("config", required=False, type=click.Path())
 @_with(OVERRIDES, AS_JSON)
 def doctor(config: str | None, overrides: tuple[str, ...], as_json: bool) -> int:

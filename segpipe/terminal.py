@@ -33,6 +33,7 @@ from segpipe.reports.text import printable
 from segpipe.run.progress import Progress, Work
 
 if TYPE_CHECKING:
+    from segpipe.metrics.base import Metric
     from segpipe.run.doctor import Finding
     from segpipe.run.opened import Run
 
@@ -366,6 +367,19 @@ def findings_table(findings: Sequence[Finding]) -> RichTable:
         made.add_row(state, Text(finding.name), Text(printable(finding.found)))
         if finding.state != "ok":
             made.add_row("", "", Text(printable(f"-> {finding.advice}")))
+    return made
+
+
+def metrics_table(metrics: Sequence[Metric]) -> RichTable:
+    """The metrics: name, formula, range and good end, of each class or of all; below each when it is NaN."""
+    made = RichTable(box=None, pad_edge=False)
+    for head in ("metric", "formula", "range", "best", "of"):
+        made.add_column(Text(head), no_wrap=head != "formula", overflow="fold")
+    for one in metrics:
+        ends = f"{one.minimum:g} to {one.maximum:g}".replace("to inf", "up")
+        of = "each class" if one.per_class else "all classes"
+        made.add_row(*map(Text, (one.name, one.formula, ends, f"{one.best:g}", of)))
+        made.add_row("", Text(one.nothing, style="dim"))
     return made
 
 

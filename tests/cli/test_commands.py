@@ -111,6 +111,27 @@ def test_mistakes_of_the_user_are_exit_code_1_in_words(segpipe: Segpipe, words: 
     assert "Traceback" not in done.err
 
 
+def test_metrics_lists_what_can_be_scored(segpipe: Segpipe) -> None:
+    """Name, formula, range, and when there is nothing to score; as JSON everything that is known."""
+    done = segpipe("metrics")
+    assert done.code == 0
+    for words in ("iou", "tp / (t + p - tp)", "-1 to 1", "NaN where no pixel counts", "all classes"):
+        assert words in done.out
+    listed = {one["name"]: one for one in segpipe("metrics", "--json").document}
+    assert listed["volume_error"]["maximum"] is None
+    assert listed["volume_error"]["direction"] == "nearer to 0 is better"
+    assert "mcc_per_image" in listed["mcc"]["averages"]
+    assert all(one["source"] and one["exclusion"] for one in listed.values())
+
+
+def test_a_metric_that_does_not_exist_is_told_before_anything_is_read(segpipe: Segpipe, config: Path) -> None:
+    """`validate` says so, with a guess."""
+    done = segpipe("validate", config, "--set", "metrics=[dise]")
+    assert done.code == 1
+    assert "no metric 'dise'; known: " in done.err
+    assert "did you mean dice?" in done.err
+
+
 def test_validate_says_what_it_checked(segpipe: Segpipe, config: Path) -> None:
     """Nothing is written."""
     done = segpipe("validate", config)
@@ -300,7 +321,7 @@ def test_help_names_every_command_and_the_exit_codes(segpipe: Segpipe) -> None:
     """The first thing that is read."""
     done = segpipe("--help")
     assert done.code == 0
-    for name in ("init", "validate", "plan", "evaluate", "report", "doctor"):
+    for name in ("init", "validate", "plan", "evaluate", "report", "metrics", "doctor"):
         assert f"\n  {name} " in done.out
         assert segpipe(name, "--help").code == 0
     assert "130" in done.out
