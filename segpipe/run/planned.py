@@ -17,6 +17,7 @@ from segpipe.planning.memory import PROCESS_BYTES, task_memory
 from segpipe.planning.plan import AbsentObjects, Plan
 from segpipe.planning.plan_file import PlannedBucket, write_plan
 from segpipe.sources.layouts import ImageSet
+from segpipe.sources.reader import readers_in_words
 from segpipe.sources.representations import stored_bytes
 
 WARN_AMPLIFICATION = 1.5
@@ -40,6 +41,7 @@ class PlanSummary:
         read_amplification: bytes decoded over bytes there are.
         tasks, task_memory_bytes, cluster, estimate_s: how the rest will be counted.
         aligned_by: `id` or `index`.
+        reader: what reads the arrays of both sides, and why it is not the direct reader.
         warnings: what the user should know.
     """
 
@@ -63,6 +65,7 @@ class PlanSummary:
     cluster: str
     estimate_s: float
     aligned_by: str
+    reader: str
     warnings: list[str]
 
     def rows(self) -> list[tuple[str, str]]:
@@ -79,6 +82,7 @@ class PlanSummary:
                 f"{self.objects:,} ({self.absent_objects:,} absent), {_size(self.stored_bytes)} stored",
             ),
             ("decoded", f"{_size(self.decoded_bytes)}, read amplification {self.read_amplification:.2f}"),
+            ("reader", self.reader),
             ("buckets", f"{self.buckets:,}, {self.hits:,} of them counted already"),
             ("to count", f"{self.images_left:,} images, {_size(self.stored_bytes_left)} stored"),
             ("tasks", f"{self.tasks:,}, each up to {_size(self.task_memory_bytes)} beside the process"),
@@ -193,6 +197,7 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
         cluster=cluster.words(),
         estimate_s=seconds,
         aligned_by=plan.alignment.by,
+        reader=readers_in_words({"truth": inventory.truth.arrays, "pred": inventory.pred.arrays}),
         warnings=warnings,
     )
 

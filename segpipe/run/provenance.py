@@ -67,7 +67,7 @@ def run_summary(
             "host": state["host"],
             "truth": str(config.truth),
             "pred": str(config.pred),
-            "reader": "zarr-python behind segpipe's checking store",
+            "reader": planned.reader,
             "fingerprints": fingerprints(run),
             "plan": {name: value for name, value in planned.__dict__.items() if name != "warnings"},
             "recounted_buckets": reduction.recounted,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from numpy.typing import NDArray
@@ -15,7 +16,15 @@ from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.storage import ObjectInfo, Storage
 from segpipe.sources.zarr_reader import ZarrReader
 
-__all__ = ["Box", "DamagedChunkError", "LabelReader", "ReaderKind", "open_reader", "reader_of"]
+__all__ = [
+    "Box",
+    "DamagedChunkError",
+    "LabelReader",
+    "ReaderKind",
+    "open_reader",
+    "reader_of",
+    "readers_in_words",
+]
 
 
 class LabelReader(Protocol):
@@ -60,6 +69,23 @@ def reader_of(meta: ArrayMeta) -> ReaderKind:
     except NotDirect as reason:
         return ReaderKind("zarr-python", str(reason))
     return ReaderKind("direct", "")
+
+
+def readers_in_words(sides: Mapping[str, Sequence[ArrayMeta]]) -> str:
+    """Which readers the arrays of each side get: `direct`, or each side with what is left to zarr-python."""
+    kinds = {side: Counter(map(reader_of, arrays)) for side, arrays in sides.items()}
+    if all(kind.kind == "direct" for counts in kinds.values() for kind in counts):
+        return "direct"
+    return "; ".join(f"{side}: {_counted(counts)}" for side, counts in kinds.items())
+
+
+def _counted(counts: Counter[ReaderKind]) -> str:
+    """`direct (2 arrays), zarr-python (1 array: the codec delta)`"""
+    words = []
+    for kind, count in sorted(counts.items()):
+        reason = f": {kind.reason}" if kind.reason else ""
+        words.append(f"{kind.kind} ({count:,} array{'s' * (count > 1)}{reason})")
+    return ", ".join(words)
 
 
 def open_reader(meta: ArrayMeta, storage: Storage, expected: Mapping[str, ObjectInfo | None]) -> LabelReader:
