@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench import document, engine, kernel, loops
+from tests.bench import document, engine, kernel, loops, remote
 from tests.bench.scale import SMALL
 from tests.bench.stores import Form, label_maps, write_copied, write_stacked
 from tests.bench.timing import Timing, take_turns
@@ -68,6 +68,14 @@ def test_copied_chunks_make_a_store_of_many_objects(tmp_path: Path) -> None:
     truth, _ = loops.zarr_reader(tmp_path)(5)
     assert np.array_equal(truth, loops.zarr_reader(tmp_path)(2)[0])
     assert len([path for path in (tmp_path / "truth.zarr/labels/c").rglob("0") if path.is_file()]) == 3
+
+
+def test_counting_from_a_service_gives_the_same_counts() -> None:
+    """The stores are uploaded to a real server, and what is counted from there is compared."""
+    rows = remote.section(SMALL).splitlines()[-3:]
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {name}" for name in (remote.LOCAL, remote.REMOTE, remote.FETCHING)
+    ]
 
 
 def test_ways_that_count_otherwise_are_noticed() -> None:

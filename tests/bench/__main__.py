@@ -1,4 +1,4 @@
-"""`python -m tests.bench [kernel] [engine] [plan] [memory] [small]`: measure, and write docs/benchmarks.md.
+"""`python -m tests.bench [kernel] [engine] [plan] [memory] [small] [remote]`: measure; docs/benchmarks.md is written.
 
 Without a name all parts are measured, which takes some minutes; leave the machine alone meanwhile.
 """
@@ -16,6 +16,7 @@ TITLES = {
     "memory": "Memory",
     "plan": "Large datasets",
     "small": "Small datasets and start-up",
+    "remote": "Object stores",
 }
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
