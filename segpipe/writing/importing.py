@@ -76,7 +76,12 @@ class ImportRules(Frozen):
         labels = labels_of(self.classes, self.no_class or (), "truth")
         values = {"truth": "truth", "pred": "pred", "classes": self.classes}
         shades = make_config(values, source="classes").classes.colors
-        of_classes = {label: (shade,) for label, shade in zip(labels.ids, shades, strict=False) if shade}
+        # A colour that several classes share says nothing; where it occurs it is told as unknown.
+        of_classes = {
+            label: (shade,)
+            for label, shade in zip(labels.ids, shades, strict=False)
+            if shade and shades.count(shade) == 1
+        }
         return LabelTable(self.remap, color_table(self._shades() or of_classes), labels)
 
     def _shades(self) -> dict[int, tuple[Color, ...]]:
