@@ -6,7 +6,9 @@ from math import prod
 
 from segpipe.planning.buckets import Cut, image_bytes, unit_bytes
 from segpipe.planning.inventory import Inventory
+from segpipe.sources.fetching import AHEAD_BYTES
 from segpipe.sources.layouts import ImageSet
+from segpipe.sources.reader import reader_of
 from segpipe.sources.representations import part_bytes
 
 PROCESS_BYTES = 272 << 20
@@ -26,16 +28,21 @@ def task_memory(inventory: Inventory, cut: Cut) -> int:
     window = cut.window_images * image_bytes(inventory)
     decoding = max(_decoding(inventory.truth, cut), _decoding(inventory.pred, cut))
     parts = max(part_bytes(array) for side in (inventory.truth, inventory.pred) for array in side.arrays)
-    return 3 * window + 2 * decoding + parts
+    return 3 * window + decoding + parts
 
 
 def _decoding(images: ImageSet, cut: Cut) -> int:
-    """Bytes of the chunks of one side that are decoded at the same time, for the worst array."""
+    """Bytes of one side that are held while it is decoded, for the worst array.
+
+    The direct reader decodes one chunk at a time and fetches ahead of it, within bounds; zarr-python holds
+    several chunks with their stored bytes.
+    """
     pixels = images.sizes.max(axis=0).tolist()
     cuts = bool(images.corners.any())
     worst = 0
     kinds = {
-        (array.chunks, array.inner_chunks, array.dtype, array.class_axis): array for array in images.arrays
+        (array.chunks, array.inner_chunks, array.dtype, array.class_axis, reader_of(array).kind): array
+        for array in images.arrays
     }
     for array in kinds.values():
         units = array.label_units
@@ -43,7 +50,12 @@ def _decoding(images: ImageSet, cut: Cut) -> int:
         # A window that begins within a chunk touches one more.
         in_window = prod(-(-size // length) + cuts for size, length in zip(extent, units, strict=True))
         if array.class_axis is not None:
-            unit = (array.inner_chunks or array.chunks)[array.class_axis]
-            in_window *= -(-array.shape[array.class_axis] // unit)
-        worst = max(worst, unit_bytes(array) * min(READ_AT_ONCE, in_window))
+            deep = (array.inner_chunks or array.chunks)[array.class_axis]
+            in_window *= -(-array.shape[array.class_axis] // deep)
+        unit = unit_bytes(array)
+        if reader_of(array).kind == "direct":
+            held = unit + max(unit, min(AHEAD_BYTES, unit * in_window))
+        else:
+            held = 2 * unit * min(READ_AT_ONCE, in_window)
+        worst = max(worst, held)
     return worst
