@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.bench import document, engine, kernel, loops, remote
+from segpipe.sources import storage
+from tests.bench import document, engine, kernel, loops, reading, remote, stores
 from tests.bench.scale import SMALL
 from tests.bench.stores import Form, label_maps, write_copied, write_stacked
 from tests.bench.timing import Timing, take_turns
@@ -18,6 +20,15 @@ def test_kernel_table_has_a_row_for_each_case() -> None:
     rows = kernel.section(SMALL).splitlines()
     assert rows[-1].startswith("| smooth | 19 | uint8 | uint8 |")
     assert rows[-1].count("|") == rows[-3].count("|")
+
+
+def test_all_ways_of_reading_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way that label maps are stored is measured, on next to nothing; the section asserts equality."""
+    monkeypatch.setattr(stores, "RACY_S", 0.0)
+    monkeypatch.setattr(storage, "RACY_S", 0.0)
+    rows = reading.section(replace(SMALL, size=(64, 128))).splitlines()
+    for case in reading.CASES:
+        assert any(row.startswith(f"| {case.name} | segpipe, direct |") for row in rows)
 
 
 @pytest.mark.parametrize("form", [Form(), Form(shard=2), Form(chunk=2)], ids=Form.words)

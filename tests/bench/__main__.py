@@ -1,4 +1,4 @@
-"""`python -m tests.bench [kernel] [engine] [plan] [memory] [small] [remote]`: measure; docs/benchmarks.md is written.
+"""`python -m tests.bench [PART] ...`: measure, and write docs/benchmarks.md; the parts are those of TITLES.
 
 Without a name all parts are measured, which takes some minutes; leave the machine alone meanwhile.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 TITLES = {
     "kernel": "The kernel",
+    "reading": "Reading",
     "engine": "The counting stage and the whole command",
     "memory": "Memory",
     "plan": "Large datasets",
