@@ -387,6 +387,7 @@ class EvaluationConfig(Frozen):
     remap: dict[Label, ClassRef] | None = None
     reduce_zero_label: bool | None = None
     exclude_classes: tuple[ClassRef, ...] = ()
+    image_weights: str | None = None
 
     on_missing_pred: Literal["error", "skip", "count_as_void"] = "error"
     on_extra_pred: Literal["error", "ignore"] = "error"

@@ -26,13 +26,15 @@ from segpipe.metrics.areas import COUNT_NAMES, image_counts
 from segpipe.metrics.base import METRICS, Metric
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Aggregate, Scores
+from segpipe.metrics.scoring import weighted_total
+from segpipe.metrics.weights import ImageWeights, check_weights
 
 SCHEMA = 1
 IMAGES_PER_CHUNK = 16_384
 CELLS_PER_CHUNK = 262_144
 CODES_PER_CHUNK = 512
-IMAGES_PER_BLOCK, CELLS_PER_BLOCK, CLASSES_PER_BLOCK = 256, 65_536, 262_144
-"""How many images, cells, and images times classes are scored at a time: a few megabytes, always."""
+IMAGES_PER_BLOCK, CELLS_PER_BLOCK, CLASSES_PER_BLOCK = 1024, 262_144, 262_144
+"""How many images, cells, and images times classes are scored at a time: some tens of megabytes at most."""
 
 NO_CLASS_NAMES = {"truth": ("(ignored)", "(invalid)"), "pred": ("(void)", "(invalid)")}
 """How the two codes that are no class are called, next to the class names."""
@@ -317,6 +319,24 @@ class ResultsReader:
         # zarr makes a dtype object of its own, equal to NumPy's but not the same: add.at is 30 times slower.
         return values.view(values.dtype.type)
 
+    def image_weights(self, rules: ScoringRules) -> ImageWeights | None:
+        """The weights of the images, in order; None where they have none.
+
+        Raises:
+            ConfigError: there is no such column, or it holds text.
+            InputError: weights that are negative or not finite; all images are listed.
+        """
+        name = rules.image_weights
+        if name is None or not len(self):
+            return None
+        columns = {one: self.column(one) if one == name else np.empty(0) for one in self.columns}
+        return ImageWeights.of(check_weights(name, columns, self.ids()), pixels=int(self.total().sum()))
+
+    def scored_total(self, weights: ImageWeights | None) -> NDArray[np.int64]:
+        """The sum over all images, int64 (S, S), each times its weight."""
+        total = self.total()
+        return total if weights is None else weighted_total(self.cells(), total, weights)
+
     def total(self) -> NDArray[np.int64]:
         """The sum over all images, int64 (S, S)."""
         return self.read("confusion")
@@ -424,7 +444,9 @@ def _write_pooled_scores(group: zarr.Group, scores: Scores, dim: str, prefix: st
     """Areas, scores per class (or group of classes) and aggregates."""
     for name, (side, meaning) in _AREAS.items():
         attributes = {"long_name": meaning, "units": "pixel"}
-        _store(group, prefix + name, getattr(scores.areas, side), (dim,), attributes)
+        areas = getattr(scores.areas, side)
+        pixels = areas if scores.units_per_pixel == 1 else areas / scores.units_per_pixel
+        _store(group, prefix + name, pixels, (dim,), attributes)
     for name, values in scores.per_class.items():
         attributes = _score_attributes(METRICS[name].title, METRICS[name])
         _store(group, prefix + name, values, (dim,), attributes)

@@ -76,6 +76,11 @@ class ConfusionCells:
         where = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
         return ConfusionCells(self.num_classes, offsets, self.cells[where], self.counts[where])
 
+    def times(self, factors: NDArray[np.int64]) -> ConfusionCells:
+        """The matrices, each times a whole number (image,)."""
+        counts = self.counts * np.repeat(factors, np.diff(self.offsets))
+        return ConfusionCells(self.num_classes, self.offsets, self.cells, counts)
+
     @classmethod
     def empty(cls, num_classes: int, images: int = 0) -> ConfusionCells:
         """Matrices of zeros."""

@@ -29,7 +29,7 @@ REST = "(in no group)"
 
 
 def score_class_groups(
-    matrix: ArrayLike, classes: ClassList, rules: ScoringRules, *, units_per_pixel: int = 1
+    matrix: ArrayLike, classes: ClassList, rules: ScoringRules, *, units_per_pixel: float = 1
 ) -> Scores | None:
     """Score the groups of a class list.
 

@@ -12,7 +12,14 @@ from segpipe.classes import ClassList
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.sums import FixedPointSums, row_means, worst_means
+from segpipe.metrics.sums import (
+    WEIGHT_BITS,
+    FixedPointSums,
+    row_means,
+    run_means,
+    share_of,
+    worst_means,
+)
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -33,37 +40,40 @@ class ImageScores:
     """Scores of every image by itself.
 
     Attributes:
-        metrics: the per-class metrics, M of them.
-        per_class: float64 (M, image, K); NaN where the image does not have the class (the rule `present`)
-            or the class has no value and is left out.
-        overall: all metrics, the order of `per_image`.
-        per_image: pooled name of the metric (`mean_iou`, `pixel_accuracy`) -> float64 (image,); NaN where an
-            image has nothing to score.
+        image, class_id: int64 (pair,), the classes that each image has (the rule `present`), image by image.
+        per_class: float64 (M, pair), the scores of the M per-class metrics; NaN where a class has no value
+            and is left out.
+        per_image: pooled name of every metric (`mean_iou`, `pixel_accuracy`) -> float64 (image,); NaN where
+            an image has nothing to score.
     """
 
-    metrics: list[Metric]
+    image: IntArray
+    class_id: IntArray
     per_class: FloatArray
-    overall: list[Metric]
     per_image: dict[str, FloatArray]
 
 
 def score_images(areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> ImageScores:
     """Score every image by itself; `areas` are (image, K)."""
     records, kept = chosen_metrics(rules.metrics), rules.kept(classes)
-    present = areas.occurs if rules.present == "either" else areas.truth > 0
-    of_classes = [one for one in records if one.per_class]
-    values = np.stack([one.function(areas) for one in of_classes])
-    for one, own in zip(of_classes, values, strict=True):
+    image, class_id = np.nonzero(areas.occurs if rules.present == "either" else areas.truth > 0)
+    values = _pair_scores(areas, image, class_id, [one for one in records if one.per_class])
+    used = ~np.isnan(values) & kept[class_id]
+    means = iter(run_means(values, used, np.bincount(image, minlength=len(areas.valid))))
+    per_image = {
+        one.averages[0]: next(means) if one.per_class else overall_values(one, areas, kept) for one in records
+    }
+    return ImageScores(image, class_id, values, per_image)
+
+
+def _pair_scores(areas: ClassAreas, image: IntArray, class_id: IntArray, records: list[Metric]) -> FloatArray:
+    """Scores (M, pair) of classes in images: most images have few of the classes."""
+    hit, truth, pred = (side[image, class_id, None] for side in (areas.hit, areas.truth, areas.pred))
+    pairs = ClassAreas(hit, truth, pred, valid=areas.valid[image])
+    values = np.stack([one.function(pairs)[:, 0] for one in records])
+    for one, own in zip(records, values, strict=True):
         own[np.isnan(own)] = one.penalty
-    values[:, ~present] = np.nan
-    means = dict(zip(of_classes, row_means(values, ~np.isnan(values) & kept), strict=True))
-    return ImageScores(
-        metrics=of_classes, per_class=values, overall=records,
-        per_image={
-            one.averages[0]: means[one] if one.per_class else overall_values(one, areas, kept)
-            for one in records
-        },
-    )  # fmt: skip
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +123,14 @@ class ImageMeans:
         shape = (num_groups, len(self._of_classes), len(classes))
         self._classes = _Means(shape, self._of_classes, rules.worst_percent)
 
-    def add(self, images: ImageScores, groups: IntArray) -> None:
-        """Add images, each to its group (image,)."""
+    def add(self, images: ImageScores, groups: IntArray, weights: IntArray | None = None) -> None:
+        """Add images, each to its group (image,), with weights (image,), 2^30 for 1; None: all alike."""
+        if weights is None:
+            weights = np.full(len(groups), 1 << WEIGHT_BITS)
         per_image = np.stack([images.per_image[one.averages[0]] for one in self._records])
-        self._images.add(per_image, groups)
-        self._classes.add(images.per_class, groups)
+        self._images.add(per_image, weights, groups)
+        pairs = weights[images.image], groups[images.image]
+        self._classes.add(images.per_class, *pairs, images.class_id)
 
     def finish(self) -> None:
         """All images have been added."""
@@ -158,33 +171,36 @@ class _Means:
 
     def __init__(self, shape: tuple[int, ...], records: list[Metric], percent: float) -> None:
         self._sums, self.number = FixedPointSums(shape), np.zeros(shape, np.int64)
-        self._kept = [index for index, one in enumerate(records) if one.by_image]
+        self._weight = np.zeros(shape, np.int64)
+        nothing = (np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+        self._kept = {index: [nothing] for index, one in enumerate(records) if one.by_image}
         self._records, self._percent = records, percent
-        self._places, self._values = [np.empty(0, np.int64)], [np.empty(0)]
         self.taken = np.zeros(shape, np.int64)
 
-    def add(self, values: FloatArray, groups: IntArray) -> None:
-        """Add values (M, image, ...), NaN where there is none, each to the group of its image."""
-        at = np.nonzero(~np.isnan(values))
-        metric, image, *rest = at
-        places = np.ravel_multi_index((groups[image], metric, *rest), self.number.shape)
-        terms = values[at]
-        self._sums.add(places, terms)
-        np.add.at(self.number.reshape(-1), places, 1)
-        kept = np.isin(metric, self._kept)
-        self._places.append(places[kept])
-        self._values.append(terms[kept])
+    def add(self, values: FloatArray, weights: IntArray, groups: IntArray, *rest: IntArray) -> None:
+        """Add values (M, value), NaN where there is none, to their groups and what else is their place."""
+        metrics = np.arange(len(values))[:, None]
+        places = np.ravel_multi_index((groups, metrics, *rest), self.number.shape)
+        there = ~np.isnan(values) & (weights > 0)
+        own = np.broadcast_to(weights, values.shape)
+        # A product is rounded once, alike on every CPU; with the weight 1 it is the value itself.
+        self._sums.add(places[there], values[there] * share_of(own[there]))
+        np.add.at(self.number.reshape(-1), places[there], 1)
+        np.add.at(self._weight.reshape(-1), places[there], own[there])
+        for index, kept in self._kept.items():
+            kept.append(tuple(part[index, there[index]] for part in (places, values, own)))
 
     def finish(self) -> None:
         """Compute the means."""
-        self._all = self._sums.mean(self.number)
+        self._all = self._sums.mean(share_of(self._weight))
         self._worst = np.full(self.number.shape, np.nan)
-        places, values = np.concatenate(self._places), np.concatenate(self._values)
-        metric, shape = np.unravel_index(places, self.number.shape)[1], self.number.shape
-        for index in self._kept:
-            own, highest = metric == index, self._records[index].direction == "lower is better"
-            worst = worst_means(places[own], values[own], self.number.size, self._percent, highest=highest)
-            self._worst[:, index], self.taken[:, index] = (part.reshape(shape)[:, index] for part in worst)
+        for index, kept in self._kept.items():
+            places, values, weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+            highest = self._records[index].direction == "lower is better"
+            worst = worst_means(places, values, self.number.size, self._percent, weights, highest=highest)
+            self._worst[:, index], self.taken[:, index] = (
+                part.reshape(self.number.shape)[:, index] for part in worst
+            )
 
     def means(self, worst: bool) -> FloatArray:
         """The means of all values, or of the worst ones."""

@@ -38,6 +38,7 @@ class ScoringRules:
             those in `truth` only.
         worst_percent: how many percent of the images, the worst ones, the means over the worst images run
             over; rounded down, but one image at least.
+        image_weights: the metadata column of the images' weights; None: all images weigh alike.
         metrics: names of the metrics that are computed; None means all that there are. The mean IoU and
             pixel accuracy are always there.
     """
@@ -48,6 +49,7 @@ class ScoringRules:
     present: Present = "either"
     worst_percent: float = 5.0
     metrics: tuple[str, ...] | None = None
+    image_weights: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exclude_classes", tuple(self.exclude_classes))
@@ -88,6 +90,7 @@ class ScoringRules:
             "present": self.present,
             "worst_percent": self.worst_percent,
             "metrics": None if self.metrics is None else list(self.metrics),
+            "image_weights": self.image_weights,
         }
 
     def in_words(self) -> list[str]:
@@ -101,9 +104,14 @@ class ScoringRules:
             f"Means over the worst images run over {self.worst_percent:g} % of the images, or of those that "
             f"have the class, but one at least (worst_percent: {self.worst_percent:g}).",
             f"Classes left out of means over classes: {', '.join(self.exclude_classes) or 'none'}.",
+            *([_WEIGHTED.format(self.image_weights)] if self.image_weights is not None else []),
         ]
 
 
+_WEIGHTED = (
+    "Images are weighted by the metadata column {}: their counts in pooled figures and in areas of classes, "
+    "and their scores in means over images (image_weights). Numbers of pixels and images are not weighted."
+)
 _ABSENT = {
     "nan": "A class absent from truth and prediction is left out of means (absent_class: nan).",
     "zero": "A class absent from truth and prediction scores 0 in pooled means (absent_class: zero).",

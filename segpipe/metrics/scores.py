@@ -82,13 +82,14 @@ class Scores:
         classes: the K classes.
         rules: how the counts were scored.
         images: how many images were summed; None where that is not known (one summed matrix).
-        counts: pixel counts by the names of `segpipe.metrics.areas.COUNT_NAMES`.
+        counts: pixel counts by the names of `segpipe.metrics.areas.COUNT_NAMES`; times the weights of pixels,
+            if they have any, but never those of images.
         areas: the areas of the classes, each (K,).
         per_class: metric name -> float64 (K,), after the rule for absent classes.
         aggregates: name -> aggregate, the headline `mean_iou` first.
         per_image: name -> float64 (image,), the scores of each image by itself in the order in which the
             images came; empty where images were not scored one by one.
-        units_per_pixel: what a pixel of weight 1 counts as in `counts` and `areas`; 1 without weights.
+        units_per_pixel: what a pixel of weight 1 counts as in `areas`; 1 without weights.
         groups: the scores of the groups of classes, with the groups in place of the classes; None where
             there are no groups, or where no summed matrix was scored.
     """
@@ -96,12 +97,12 @@ class Scores:
     classes: ClassList
     rules: ScoringRules
     images: int | None
-    counts: Mapping[str, int]
+    counts: Mapping[str, int | float]
     areas: ClassAreas
     per_class: Mapping[str, FloatArray]
     aggregates: Mapping[str, Aggregate]
     per_image: Mapping[str, FloatArray] = field(default_factory=dict)
-    units_per_pixel: int = 1
+    units_per_pixel: float = 1
     groups: Scores | None = None
 
     def __getitem__(self, name: str) -> float:
@@ -127,9 +128,9 @@ class Scores:
             {
                 "class_id": index,
                 "class_name": name,
-                "truth_pixels": self._pixels(self.areas.truth[index]),
-                "pred_pixels": self._pixels(self.areas.pred[index]),
-                "hit_pixels": self._pixels(self.areas.hit[index]),
+                "truth_pixels": pixels_of(self.areas.truth[index], self.units_per_pixel),
+                "pred_pixels": pixels_of(self.areas.pred[index], self.units_per_pixel),
+                "hit_pixels": pixels_of(self.areas.hit[index], self.units_per_pixel),
                 **{metric: float(values[index]) for metric, values in self.per_class.items()},
             }
             for index, name in enumerate(self.classes.names)
@@ -201,16 +202,18 @@ class Scores:
 
     def _extent(self) -> str:
         images = "" if self.images is None else f"{self.images:,} images, "
-        pixels = self._pixels(self.counts["pixels"])
-        words = f"{pixels:,} pixels" if self.units_per_pixel == 1 else f"{pixels:,.6g} weighted pixels"
+        pixels = self.counts["pixels"]
+        words = f"{pixels:,} pixels" if isinstance(pixels, int) else f"{pixels:,.6g} weighted pixels"
         return f"{images}{words}, {len(self.classes)} classes"
-
-    def _pixels(self, units: int) -> int | float:
-        return int(units) if self.units_per_pixel == 1 else int(units) / self.units_per_pixel
 
     def _unshown(self) -> list[str]:
         more = len(self.classes) - SHOWN_CLASSES
         return [f"  ... and {more} more classes"] if more > 0 else []
+
+
+def pixels_of(units: int, units_per_pixel: float) -> int | float:
+    """A number of pixels from fixed-point units; a whole number where there are no weights."""
+    return int(units) if units_per_pixel == 1 else int(units) / units_per_pixel
 
 
 def html_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,9 @@ from segpipe.metrics.image_means import (
     score_images,
 )
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import HEADLINE, Aggregate, Scores
+from segpipe.metrics.scores import HEADLINE, Aggregate, Scores, pixels_of
 from segpipe.metrics.sums import row_means
+from segpipe.metrics.weights import ImageWeights
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -37,7 +38,7 @@ _AREAS = ("hit", "truth", "pred")
 
 
 def score_matrix(
-    matrix: ArrayLike, classes: ClassList, rules: ScoringRules, *, units_per_pixel: int = 1
+    matrix: ArrayLike, classes: ClassList, rules: ScoringRules, *, units_per_pixel: float = 1
 ) -> Scores:
     """Score one summed matrix.
 
@@ -56,42 +57,79 @@ def score_matrix(
     """
     every = np.asarray(matrix, np.int64)
     areas = ClassAreas.from_matrix(every, invalid_pred=rules.invalid_pred)
-    scores = pooled_scores(areas, classes, rules, counts=matrix_counts(every), images=None)
+    units = matrix_counts(every)
+    counts = {name: pixels_of(number, units_per_pixel) for name, number in units.items()}
+    scores = pooled_scores(areas, classes, rules, counts=counts, images=None)
     return replace(scores, units_per_pixel=units_per_pixel)
 
 
 def score_counts(
-    blocks: Iterable[ConfusionCells], total: ArrayLike, classes: ClassList, rules: ScoringRules
+    blocks: Iterable[ConfusionCells],
+    total: ArrayLike,
+    classes: ClassList,
+    rules: ScoringRules,
+    weights: ImageWeights | None = None,
 ) -> Scores:
     """Score a dataset from the counts of its images; of an image only two or three floats stay in memory.
 
     Args:
         blocks: the matrices of the images, some images at a time; neither cut nor order matters, but for
             the order of `Scores.per_image`.
-        total: int64 (S, S), the sum of all of them.
+        total: int64 (S, S), the sum of all of them; with weights, `weighted_total`.
         classes: the K classes.
         rules: the settings.
+        weights: of the images, in their order.
 
     Raises:
         InfrastructureError: the images do not add up to the total: a damaged or mixed-up file.
     """
-    sums = _GroupSums(1, classes, rules)
-    each = [_kept_images(sums.add(block, np.zeros(len(block), np.int64))) for block in blocks]
+    sums, start = _GroupSums(1, classes, rules, weights), 0
+    each = []
+    for block in blocks:
+        each.append(_kept_images(sums.add(block, np.zeros(len(block), np.int64), start), rules))
+        start += len(block)
     names = each[0] if each else {}
     scores = replace(
         sums.scores()[0], per_image={name: np.concatenate([one[name] for one in each]) for name in names}
     )
-    whole = score_matrix(total, classes, rules)
-    same_areas = all(
-        np.array_equal(getattr(scores.areas, name), getattr(whole.areas, name)) for name in _AREAS
-    )
-    if not same_areas or scores.counts != whole.counts:
-        message = (
-            f"the counts of the images ({scores.counts['pixels']} pixels) do not add up to the stored total "
-            f"({whole.counts['pixels']} pixels): the results are damaged; evaluate again"
-        )
-        raise InfrastructureError(message)
+    every = np.asarray(total, np.int64)
+    areas = ClassAreas.from_matrix(every, invalid_pred=rules.invalid_pred)
+    same_areas = all(np.array_equal(getattr(scores.areas, name), getattr(areas, name)) for name in _AREAS)
+    if not same_areas or (weights is None and scores.counts != matrix_counts(every)):
+        raise _damaged(scores.counts["pixels"], every)
     return scores
+
+
+def _damaged(pixels: float, total: IntArray) -> InfrastructureError:
+    message = (
+        f"the counts of the images ({pixels} pixels) do not add up to the stored total "
+        f"({int(total.sum())} pixels): the results are damaged; evaluate again"
+    )
+    return InfrastructureError(message)
+
+
+def weighted_total(blocks: Iterable[ConfusionCells], total: ArrayLike, weights: ImageWeights) -> IntArray:
+    """The sum of the images' matrices, each times the weight of its image, int64 (S, S).
+
+    Args:
+        blocks: the matrices of all images, in the order of the weights.
+        total: int64 (S, S), their sum without weights.
+        weights: of the images.
+
+    Raises:
+        InfrastructureError: the images do not add up to the total.
+    """
+    plain, start = np.asarray(total, np.int64), 0
+    sums = np.zeros((2, plain.size), np.int64)
+    for block in blocks:
+        units = weights.units[start : start + len(block)]
+        np.add.at(sums[0], block.cells, block.counts)
+        np.add.at(sums[1], block.cells, block.times(units).counts)
+        start += len(block)
+    if not np.array_equal(sums[0], plain.reshape(-1)):
+        raise _damaged(int(sums[0].sum()), plain)
+    weighted: IntArray = sums[1].reshape(plain.shape)
+    return weighted
 
 
 def score_groups(
@@ -99,6 +137,7 @@ def score_groups(
     num_groups: int,
     classes: ClassList,
     rules: ScoringRules,
+    weights: ImageWeights | None = None,
 ) -> list[Scores]:
     """Score groups of images, each as a dataset of its own.
 
@@ -107,20 +146,28 @@ def score_groups(
         num_groups: G.
         classes: the K classes.
         rules: the settings.
+        weights: of the images, in their order.
     """
-    sums = _GroupSums(num_groups, classes, rules)
+    sums, start = _GroupSums(num_groups, classes, rules, weights), 0
     for cells, groups in blocks:
-        sums.add(cells, groups)
+        sums.add(cells, groups, start)
+        start += len(cells)
     return sums.scores()
 
 
-def _kept_images(images: ImageScores) -> dict[str, FloatArray]:
+def _kept_images(images: ImageScores, rules: ScoringRules) -> dict[str, FloatArray]:
     """The scores of images that stay in memory."""
-    return {one.averages[0]: images.per_image[one.averages[0]] for one in images.overall if one.by_image}
+    names = [one.averages[0] for one in chosen_metrics(rules.metrics) if one.by_image]
+    return {name: images.per_image[name] for name in names}
 
 
 def pooled_scores(
-    areas: ClassAreas, classes: ClassList, rules: ScoringRules, *, counts: dict[str, int], images: int | None
+    areas: ClassAreas,
+    classes: ClassList,
+    rules: ScoringRules,
+    *,
+    counts: Mapping[str, int | float],
+    images: int | None,
 ) -> Scores:
     """Scores of summed areas (K,): per class, means over classes, all classes together."""
     records = chosen_metrics(rules.metrics)
@@ -149,25 +196,32 @@ def class_values(metric: Metric, areas: ClassAreas, rules: ScoringRules) -> Floa
 class _GroupSums:
     """The sums of each group: integers only, so that neither order nor cut of the blocks shows."""
 
-    def __init__(self, num_groups: int, classes: ClassList, rules: ScoringRules) -> None:
-        self._classes, self._rules = classes, rules
+    def __init__(
+        self, num_groups: int, classes: ClassList, rules: ScoringRules, weights: ImageWeights | None
+    ) -> None:
+        self._classes, self._rules, self._weights = classes, rules, weights
         self._images = np.zeros(num_groups, np.int64)
         self._counts = {name: np.zeros(num_groups, np.int64) for name in COUNT_NAMES}
         self._areas = {name: np.zeros((num_groups, len(classes)), np.int64) for name in _AREAS}
         self._void = np.zeros(num_groups, np.int64)
         self._means = ImageMeans(num_groups, classes, rules)
 
-    def add(self, cells: ConfusionCells, groups: IntArray) -> ImageScores:
-        """Add images, each to its group; returns what they score by themselves."""
+    def add(self, cells: ConfusionCells, groups: IntArray, start: int) -> ImageScores:
+        """Add images, each to its group; returns what they score by themselves.
+
+        Counts of pixels are plain; areas are times the weights of the images `start`, `start` + 1, ...
+        """
         areas = ClassAreas.from_cells(cells, invalid_pred=self._rules.invalid_pred)
         np.add.at(self._images, groups, 1)
         for name, counts in image_counts(cells).items():
             np.add.at(self._counts[name], groups, counts)
+        weights = None if self._weights is None else self._weights.units[start : start + len(cells)]
+        factors = np.ones(len(cells), np.int64) if weights is None else weights
         for name in _AREAS:
-            np.add.at(self._areas[name], groups, getattr(areas, name))
-        np.add.at(self._void, groups, areas.void)
+            np.add.at(self._areas[name], groups, getattr(areas, name) * factors[:, None])
+        np.add.at(self._void, groups, areas.void * factors)
         images = score_images(areas, self._classes, self._rules)
-        self._means.add(images, groups)
+        self._means.add(images, groups, weights)
         return images
 
     def scores(self) -> list[Scores]:
@@ -181,6 +235,8 @@ class _GroupSums:
         counts = {name: int(values[group]) for name, values in self._counts.items()}
         images = int(self._images[group])
         pooled = pooled_scores(areas, self._classes, self._rules, counts=counts, images=images)
+        if self._weights is not None:
+            pooled = replace(pooled, units_per_pixel=self._weights.per_pixel)
         more = [
             self._per_image(mean, pooled, images)
             for metric in chosen_metrics(self._rules.metrics)

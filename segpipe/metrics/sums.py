@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+WEIGHT_BITS = 30
+"""A weight is a whole number of 2^-30."""
+
 HIGH_BITS, LOW_BITS = 32, 30
 """A term is whole + high * 2^-32 + low * 2^-62; 2^31 terms of at most 2^31 fit into int64."""
 
@@ -40,7 +43,12 @@ def _summed(terms: FloatArray) -> FloatArray:
     return _rounded(*(part.sum(axis=-1, dtype=np.int64) for part in _split(terms)))
 
 
-def _means(sums: FloatArray, number: IntArray) -> FloatArray:
+def share_of(weights: IntArray) -> FloatArray:
+    """Integer weights as numbers: 2^30 is 1. Exact up to 2^53."""
+    return np.ldexp(weights.astype(np.float64), -WEIGHT_BITS)
+
+
+def _means(sums: FloatArray, number: IntArray | FloatArray) -> FloatArray:
     means = np.full(number.shape, np.nan)
     np.divide(sums, number, out=means, where=number > 0)
     return means
@@ -68,6 +76,26 @@ def row_means(values: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
     return _means(_summed(np.where(used, values, 0.0)), np.asarray(used.sum(axis=-1)))
 
 
+def run_means(values: FloatArray, used: NDArray[np.bool_], lengths: IntArray) -> FloatArray:
+    """Means of runs of the last dim, (..., value) -> (..., run), of the values used; NaN where none is.
+
+    >>> values, used = np.array([[0.5, 1.0, np.nan, 0.25]]), np.array([[True, True, False, True]])
+    >>> run_means(values, used, np.array([2, 0, 1, 1]))
+    array([[0.75,  nan,  nan, 0.25]])
+    """
+    ends = np.cumsum(lengths)
+    parts = (*_split(np.where(used, values, 0.0)), used.astype(np.int64))
+    # Differences of running sums, for reduceat has no empty runs; integers lose nothing by it.
+    *sums, number = (_run_sums(part, ends - lengths, ends) for part in parts)
+    return _means(_rounded(*sums), number)
+
+
+def _run_sums(terms: IntArray, starts: IntArray, ends: IntArray) -> IntArray:
+    running = np.zeros((*terms.shape[:-1], terms.shape[-1] + 1), np.int64)
+    np.cumsum(terms, axis=-1, out=running[..., 1:])
+    return np.asarray(running[..., ends] - running[..., starts])
+
+
 class FixedPointSums:
     """Running sums, one per place of an array.
 
@@ -91,13 +119,19 @@ class FixedPointSums:
         part._parts = tuple(sums[index, ...] for sums in self._parts)
         return part
 
-    def mean(self, number: IntArray) -> FloatArray:
-        """The sums over the number of terms; NaN where the number is 0."""
+    def mean(self, number: IntArray | FloatArray) -> FloatArray:
+        """The sums over the number of terms, or over their weight; NaN where that is 0."""
         return _means(_rounded(*self._parts), number)
 
 
 def worst_means(
-    places: IntArray, values: FloatArray, num_places: int, percent: float, *, highest: bool = False
+    places: IntArray,
+    values: FloatArray,
+    num_places: int,
+    percent: float,
+    weights: IntArray | None = None,
+    *,
+    highest: bool = False,
 ) -> tuple[FloatArray, IntArray]:
     """The mean of the worst values of each place.
 
@@ -106,6 +140,7 @@ def worst_means(
         values: (value,).
         num_places: how many places there are.
         percent: how many percent of the values of a place are taken, rounded down, but one at least.
+        weights: (value,), 2^30 for a weight of 1; they weigh the mean, and change nothing in what is taken.
         highest: the highest values are the worst ones.
 
     Returns:
@@ -120,6 +155,8 @@ def worst_means(
     order = np.lexsort((-values if highest else values, places))
     rank = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
     worst = order[rank < taken[places[order]]]
-    sums = FixedPointSums((num_places,))
-    sums.add(places[worst], values[worst])
-    return sums.mean(taken), taken
+    own = np.full(len(worst), 1 << WEIGHT_BITS) if weights is None else weights[worst]
+    sums, weight = FixedPointSums((num_places,)), np.zeros(num_places, np.int64)
+    sums.add(places[worst], values[worst] * share_of(own))
+    np.add.at(weight, places[worst], own)
+    return sums.mean(share_of(weight)), taken

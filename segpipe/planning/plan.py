@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segpipe.config import EvaluationConfig, Side
 from segpipe.errors import Problem
+from segpipe.metrics.weights import check_weights
 from segpipe.planning.alignment import Alignment, align
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.buckets import Cut, cut_buckets, read_amplification, stored_units
@@ -112,6 +113,8 @@ def make_plan(config: EvaluationConfig) -> Plan:
     columns = {name: values[alignment.truth] for name, values in inventory.truth.columns.items()}
     if config.image_table is not None:
         columns |= join_table(config.image_table, alignment.ids)
+    if config.image_weights is not None:
+        check_weights(config.image_weights, columns, alignment.ids)
     return Plan(config, inventory, alignment, cut, columns, wanted, whole)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
 from segpipe.metrics.scores import Scores
 from segpipe.reports.summary import RunSummary, Tally
-from segpipe.reports.text import printable, score_text, share_text
+from segpipe.reports.text import pixels_text, printable, score_text, share_text
 
 Rows = list[tuple[str, ...]]
 
@@ -127,8 +127,8 @@ def per_class_table(scores: Scores) -> Table:
         (
             str(row["class_id"]),
             printable(row["class_name"]),
-            f"{row['truth_pixels']:,}",
-            f"{row['pred_pixels']:,}",
+            pixels_text(row["truth_pixels"]),
+            pixels_text(row["pred_pixels"]),
             *(score_text(row[name]) for name in names),
         )
         for row in scores.class_rows()
@@ -184,8 +184,8 @@ def groups_tables(scores: Scores) -> list[Table]:
         (
             printable(row["group_name"]),
             printable(_listed(row["classes"])),
-            f"{row['truth_pixels']:,}",
-            f"{row['pred_pixels']:,}",
+            pixels_text(row["truth_pixels"]),
+            pixels_text(row["pred_pixels"]),
             *(score_text(row[name]) for name in names),
         )
         for row in scores.group_rows()

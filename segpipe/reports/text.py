@@ -33,6 +33,15 @@ def share_text(value: float) -> str:
     return "100 %" if value == 1 else f"{math.floor(value * 10_000) / 100:.2f} %"
 
 
+def pixels_text(pixels: int | float) -> str:
+    """A number of pixels; those that were multiplied by weights with one decimal.
+
+    >>> pixels_text(1234), pixels_text(1234.56)
+    ('1,234', '1,234.6')
+    """
+    return f"{pixels:,}" if isinstance(pixels, int) else f"{pixels:,.1f}"
+
+
 def printable(text: str) -> str:
     """One line without control characters, which could clear a terminal or hide what follows.
 

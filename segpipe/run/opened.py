@@ -126,7 +126,9 @@ class Run:
         """All scores under the run's own rules, computed from its counts."""
         results, rules = self.results, self.results.rules
         scores = self._scores(np.zeros(len(results), np.int64), 1, rules)[0]
-        return replace(scores, groups=score_class_groups(results.total(), results.classes, rules))
+        total, units = results.scored_total(results.image_weights(rules)), scores.units_per_pixel
+        groups = score_class_groups(total, results.classes, rules, units_per_pixel=units)
+        return replace(scores, groups=groups)
 
     def score(
         self,
@@ -182,7 +184,8 @@ class Run:
         return values.tolist(), groups.astype(np.int64)
 
     def _scores(self, groups: NDArray[np.int64], number: int, rules: ScoringRules) -> list[Scores]:
-        return score_groups(self._grouped(groups), number, self.results.classes, rules)
+        weights = self.results.image_weights(rules)
+        return score_groups(self._grouped(groups), number, self.results.classes, rules, weights)
 
     def _grouped(self, groups: NDArray[np.int64]) -> Iterator[tuple[ConfusionCells, NDArray[np.int64]]]:
         start = 0

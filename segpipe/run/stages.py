@@ -226,8 +226,12 @@ def _scores(run: Path) -> Scores:
     """The scores of a run; kept for the stage that follows in the same process."""
     results = ResultsReader(run / RESULTS_NAME)
     rules = scoring_rules(run_config(run))
-    scores = score_counts(results.cells(), results.total(), results.classes, rules)
-    return replace(scores, groups=score_class_groups(results.total(), results.classes, rules))
+    weights = results.image_weights(rules)
+    total = results.scored_total(weights)
+    scores = score_counts(results.cells(), total, results.classes, rules, weights)
+    units = scores.units_per_pixel
+    groups = score_class_groups(total, results.classes, rules, units_per_pixel=units)
+    return replace(scores, groups=groups)
 
 
 def scoring_rules(config: EvaluationConfig) -> ScoringRules:
@@ -239,6 +243,7 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
         present=config.present,
         worst_percent=config.worst_percent,
         metrics=config.metrics,
+        image_weights=config.image_weights,
     )
 
 
