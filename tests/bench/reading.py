@@ -1,4 +1,4 @@
-"""Measure reading alone: segpipe's direct reader, zarr-python behind the same checks, zarr-python, by hand."""
+"""Measure reading alone: the direct reader, zarr-python behind the same checks, zarr-python, by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.bench.scale import Scale
 from tests.bench.stores import dataset, label_maps
 from tests.bench.timing import Timing, take_turns
 
-METHOD = """CPU time of one thread, {images} smooth label maps of {height} x {width} (uint8) in memory already,
+METHOD = """CPU time of one thread, {images} smooth label maps of {height} x {width} (uint8) in memory,
 ways in turns, medians of {repeats}. Windows of {window} images are read one after the other; each way gives
 the same labels (asserted). By hand: files read and decoded by numcodecs into memory that is used again,
 nothing checked. Tiles are {tile} x {tile}: there the time of each chunk is the overhead of the reader."""
