@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 import click
 
 from flows.embedded import provide_api
-from segpipe.cli import AS_JSON, OVERRIDES, chosen_config, guarded, show_incomplete, show_run
+from segpipe.cli import AS_JSON, OVERRIDES, chosen_config, guarded, show_incomplete, show_runs
 from segpipe.config import EvaluationConfig
 
 PROGRAM = "python -m flows.evaluate"
@@ -33,14 +34,14 @@ def evaluate(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """
     chosen = chosen_config(config, {}, overrides)
     provide_api()
-    show_run(show_incomplete(lambda: run_flow(chosen), as_json=as_json), as_json=as_json)
+    show_runs(show_incomplete(lambda: run_flow(chosen), as_json=as_json), as_json=as_json)
 
 
-def run_flow(config: EvaluationConfig) -> Path:
+def run_flow(config: EvaluationConfig) -> list[Path]:
     """Run the flow in this process, with its progress on the terminal.
 
     Returns:
-        The published run.
+        The published run of each model.
 
     Raises:
         SegpipeError: what the flow run failed with.
@@ -58,7 +59,7 @@ def run_flow(config: EvaluationConfig) -> Path:
             state = evaluate_flow(config, return_state=True)
         finally:
             watcher.reset(before)
-    return Path(str(state.result()))
+    return [Path(run) for run in cast(list[str], state.result())]
 
 
 def _quiet() -> None:

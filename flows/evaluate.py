@@ -81,10 +81,10 @@ def plan(run: str) -> None:
     retry_delay_seconds=[5, 30],
     retry_condition_fn=infrastructure_only,
 )
-def count(run: str) -> None:
-    """Count what has no counts yet, on Dask or in threads."""
+def count(run: str, companions: list[str]) -> None:
+    """Count what has no counts yet, on Dask or in threads; other models along with it."""
     watcher.get().stage("count")
-    stages.count(Path(run), Both(watcher.get(), ArtifactProgress()))
+    stages.count(Path(run), Both(watcher.get(), ArtifactProgress()), list(map(Path, companions)))
 
 
 @task(cache_policy=NO_CACHE, task_run_name="reduce {run}")
@@ -117,20 +117,25 @@ def publish(run: str) -> None:
 
 
 @flow(flow_run_name="{config.suite}/{config.model}")
-def evaluate(config: EvaluationConfig) -> str | State[str]:
+def evaluate(config: EvaluationConfig) -> list[str] | State[str]:
     """Evaluate predictions against truth.
 
     Returns:
-        The path of the run; or the state in which it failed, whose message is meant for people.
+        The path of the run of each model; or the state in which it failed, whose message is meant for people.
     """
     try:
-        run = start(config)
-        with _noted(run):
-            for stage in (plan, count, reduce, score, report, publish):
-                stage(run)
+        runs = [start(one) for one in config.each_model()]
+        for run in runs:
+            with _noted(run):
+                plan(run)
+        for number, run in enumerate(runs, start=1):
+            with _noted(run):
+                count(run, runs[number:])
+                for stage in (reduce, score, report, publish):
+                    stage(run)
     except SegpipeError as error:
         return Failed(name=STATE_NAMES[error.exit_code], message=str(error), data=error)
-    return run
+    return runs
 
 
 @contextmanager

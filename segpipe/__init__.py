@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Problem,
         SegpipeError,
     )
-    from segpipe.run.library import evaluate
+    from segpipe.run.library import evaluate, evaluate_models
     from segpipe.run.opened import Run, open_run
     from segpipe.writing.create import create_store
     from segpipe.writing.writer import PredictionWriter
@@ -51,6 +51,7 @@ __all__ = [
     "confusion",
     "create_store",
     "evaluate",
+    "evaluate_models",
     "load_config",
     "open_run",
 ]
@@ -63,6 +64,7 @@ _HOMES = {
     "confusion": "segpipe.arrays",
     "create_store": "segpipe.writing.create",
     "evaluate": "segpipe.run.library",
+    "evaluate_models": "segpipe.run.library",
     "load_config": "segpipe.config",
     "open_run": "segpipe.run.opened",
 }

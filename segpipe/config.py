@@ -377,6 +377,7 @@ class EvaluationConfig(Frozen):
 
     truth: SideConfig
     pred: SideConfig
+    also: dict[Annotated[str, Field(pattern=FOLDER_NAME)], SideConfig] = {}
     layout: Annotated[LayoutConfig, BeforeValidator(_layout)] = LayoutConfig()
     image_table: ImageTable | None = None
     select: SelectConfig | None = None
@@ -444,6 +445,9 @@ class EvaluationConfig(Frozen):
             for side in SIDES:
                 self.rules(side)
             self.excluded()
+        if self.model in self.also:
+            message = f"also: {self.model!r} is the model of `pred` already; each model has a name of its own"
+            raise ValueError(message)
         return self
 
     def absolute(self) -> EvaluationConfig:
@@ -458,6 +462,12 @@ class EvaluationConfig(Frozen):
         if self.select is not None and isinstance(self.select.ids, str):
             rest["select"] = self.select.model_copy(update={"ids": _absolute(self.select.ids)})
         return self.model_copy(update={"truth": changed["truth"], "pred": changed["pred"], **rest})
+
+    def each_model(self) -> list[EvaluationConfig]:
+        """One configuration for each prediction: `pred` under the name `model`, then those of `also`."""
+        common = self.model_dump(exclude={"model", "pred", "also"})
+        preds = {self.model: self.pred, **self.also}
+        return [make_config({**common, "model": model, "pred": pred}) for model, pred in preds.items()]
 
     def class_list(self) -> ClassList:
         """The classes by id."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
@@ -21,7 +22,7 @@ from segpipe.classes import LabelRules
 from segpipe.counts.partials import Partial, PartialStore, encode, write_atomically
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
-from segpipe.planning.plan_file import read_buckets
+from segpipe.planning.plan_file import num_buckets, read_buckets
 from segpipe.sources.metadata import Box
 from segpipe.sources.reader import DamagedChunkError, LabelReader
 from segpipe.sources.representations import open_labels
@@ -43,6 +44,7 @@ class CountingContext:
         truth_store, pred_store: addresses of the two stores.
         partials: the folder of partial counts.
         window_images: images of a stacked array that are read at a time.
+        companions: folders of runs of other predictions, which are counted along where truth is the same.
     """
 
     truth_store: str
@@ -51,6 +53,7 @@ class CountingContext:
     pred_rules: LabelRules
     partials: str
     window_images: int
+    companions: tuple[str, ...] = ()
 
     def write(self, run: Path) -> None:
         """Write it into a run's folder."""
@@ -59,6 +62,7 @@ class CountingContext:
             rules: LabelRules = getattr(self, name)
             values[name] = {"num_classes": rules.num_classes, "codes": rules.identity}
         write_atomically(run / CONTEXT_NAME, json.dumps(values, indent=1).encode())
+        read_context.cache_clear()
 
 
 @lru_cache(maxsize=8)
@@ -67,7 +71,7 @@ def read_context(run: Path) -> CountingContext:
     values = json.loads((run / CONTEXT_NAME).read_text())
     for name in ("truth_rules", "pred_rules"):
         values[name] = LabelRules(values[name]["num_classes"], dict(values[name]["codes"]))
-    return CountingContext(**values)
+    return CountingContext(**{**values, "companions": tuple(values["companions"])})
 
 
 @dataclass(frozen=True)
@@ -100,43 +104,56 @@ class Counted:
 
 @dataclass(frozen=True)
 class _Window:
-    """Some images in memory, all of one size; `images` are their places in the bucket."""
+    """Some images in memory, all of one size; `images`: places in the bucket, `job`: whose pred it is."""
 
     images: Sequence[int]
     truth: LabelMaps
     pred: LabelMaps
+    job: _Job
+
+
+@dataclass(eq=False)
+class _Job:
+    """A bucket of one run that is being counted: the ids and counts of the images that were read so far."""
+
+    run: Path
+    context: CountingContext
+    bucket: Bucket
+    ids: list[str] = field(default_factory=list)
+    counts: list[ImageCounts] = field(default_factory=list)
+
+    def add(self, window: _Window) -> None:
+        """Count a window. Only the counts are kept: the label maps are let go with the window."""
+        self.ids += [self.bucket.ids[image] for image in window.images]
+        self.counts.append(_count(window, self.bucket, self.context))
+
+    def partial(self) -> Partial:
+        """What was counted; at least one window."""
+        return Partial(tuple(self.ids), ImageCounts.concatenate(self.counts))
 
 
 def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
-    """Count some buckets of a run and keep their partials.
+    """Count some buckets of a run and keep their partials, and those of its companions.
 
     Returns:
         What became of each of them, in order. Damaged images and changed inputs are told, not raised.
     """
     folder = Path(run)
-    context = read_context(folder)
     numbers = sorted({part.bucket for part in parts})
     buckets = {bucket.number: bucket for bucket in read_buckets(folder / PLAN_NAME, numbers)}
-    loaded = _ahead(_load_all(context, [(part, buckets[part.bucket]) for part in parts]))
     results: list[Counted] = []
-    ids: list[str] = []
-    counts: list[ImageCounts] = []
-    for part, item in loaded:
-        bucket = buckets[part.bucket]
+    for part, jobs, item in _ahead(_load_all(folder, [(part, buckets[part.bucket]) for part in parts])):
         if isinstance(item, _Window):
-            # Only the counts are kept: the label maps are let go with the window.
-            ids += [bucket.ids[image] for image in item.images]
-            counts.append(_count(item, bucket, context))
+            item.job.add(item)
             continue
-        if counts and not item.changed:
-            partial = Partial(tuple(ids), ImageCounts.concatenate(counts))
-            _keep(folder, context, bucket, part, partial)
-            pixels = int(partial.counts.cells.counts.sum())
-            item = replace(
-                item, images=len(ids), pixels=pixels, stored_bytes=0 if part.first else bucket.stored_bytes
-            )
+        lead, *companions = jobs
+        if lead.counts and not item.changed:
+            item = _keep(lead, part, item)
+            for job in companions:
+                # Where some of its label maps could not be read, the companion's own run will tell.
+                if tuple(job.ids) == job.bucket.ids:
+                    PartialStore(Path(job.context.partials)).write(job.bucket.key, job.partial())
         results.append(item)
-        ids, counts = [], []
     return results
 
 
@@ -149,13 +166,15 @@ def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCo
     return counts
 
 
-def _keep(run: Path, context: CountingContext, bucket: Bucket, part: BucketPart, partial: Partial) -> None:
+def _keep(job: _Job, part: BucketPart, item: Counted) -> Counted:
     """A whole bucket goes to the store that all runs share, what is less to the folder of this run."""
+    bucket, partial = job.bucket, job.partial()
     if partial.ids == bucket.ids:
-        PartialStore(Path(context.partials)).write(bucket.key, partial)
+        PartialStore(Path(job.context.partials)).write(bucket.key, partial)
     else:
         name = part_name(bucket.number, part.first)
-        write_atomically(run / PARTS_NAME / name, encode(partial, name))
+        write_atomically(job.run / PARTS_NAME / name, encode(partial, name))
+    return _with_amounts(item, part, bucket, partial)
 
 
 def part_name(bucket: int, first: int) -> str:
@@ -167,20 +186,26 @@ def count_in_memory(
     context: CountingContext, part: BucketPart, bucket: Bucket
 ) -> tuple[Counted, Partial | None]:
     """Count a part of a bucket and keep nothing: what became of it, and its counts if there are some."""
-    ids: list[str] = []
-    counts: list[ImageCounts] = []
-    result = Counted(bucket.number)
-    for _, item in _ahead(_load_all(context, [(part, bucket)])):
-        if isinstance(item, _Window):
-            ids += [bucket.ids[image] for image in item.images]
-            counts.append(_count(item, bucket, context))
-        else:
-            result = item
-    if not counts or result.changed:
+    job, result = _Job(Path(), context, bucket), Counted(bucket.number)
+    try:
+        for item in _ahead(_load([job], part)):
+            if isinstance(item, _Window):
+                job.add(item)
+            else:
+                result.quarantined.extend(item)
+    except InputChangedError as error:
+        result.changed.extend(error.problems)
+    if not job.counts or result.changed:
         return result, None
-    partial = Partial(tuple(ids), ImageCounts.concatenate(counts))
-    pixels, stored = int(partial.counts.cells.counts.sum()), 0 if part.first else bucket.stored_bytes
-    return replace(result, images=len(ids), pixels=pixels, stored_bytes=stored), partial
+    partial = job.partial()
+    return _with_amounts(result, part, bucket, partial), partial
+
+
+def _with_amounts(item: Counted, part: BucketPart, bucket: Bucket, partial: Partial) -> Counted:
+    """What became of a part of a bucket, with how much of it was counted."""
+    pixels = int(partial.counts.cells.counts.sum())
+    stored = 0 if part.first else bucket.stored_bytes
+    return replace(item, images=len(partial.ids), pixels=pixels, stored_bytes=stored)
 
 
 # ---- reading
@@ -197,41 +222,63 @@ def _ahead(items: Iterable[T]) -> Iterator[T]:
 
 
 def _load_all(
-    context: CountingContext, parts: Sequence[tuple[BucketPart, Bucket]]
-) -> Iterator[tuple[BucketPart, _Window | Counted]]:
+    run: Path, parts: Sequence[tuple[BucketPart, Bucket]]
+) -> Iterator[tuple[BucketPart, list[_Job], _Window | Counted]]:
     """The windows of each part, then what became of it."""
-    stores = open_storage(context.truth_store), open_storage(context.pred_store)
     for part, bucket in parts:
         result = Counted(bucket.number)
+        jobs = [_Job(run, read_context(run), bucket), *_companions(run, part, bucket)]
         try:
-            for item in _load(bucket, part, stores, context.window_images):
+            for item in _load(jobs, part):
                 if isinstance(item, _Window):
-                    yield part, item
+                    yield part, jobs, item
                 else:
                     result.quarantined.extend(item)
         except InputChangedError as error:
             result.changed.extend(error.problems)
-        yield part, result
+        yield part, jobs, result
 
 
-def _load(
-    bucket: Bucket, part: BucketPart, stores: tuple[Storage, Storage], window_images: int
-) -> Iterator[_Window | list[Problem]]:
-    """The windows of a part of a bucket; a list of problems in place of an image that cannot be read."""
-    truth = _Side("truth", bucket, bucket.truth, stores[0])
-    pred = _Side("pred", bucket, bucket.pred, stores[1])
+def _companions(run: Path, part: BucketPart, bucket: Bucket) -> Iterator[_Job]:
+    """The same bucket of other predictions, where it has the same truth and has not been counted."""
+    for folder in map(Path, read_context(run).companions):
+        if part != BucketPart(bucket.number) or bucket.number >= num_buckets(folder / PLAN_NAME):
+            continue
+        context = read_context(folder)
+        (own,) = read_buckets(folder / PLAN_NAME, [bucket.number])
+        same = (own.ids, own.sizes, own.truth) == (bucket.ids, bucket.sizes, bucket.truth)
+        if same and own.key not in PartialStore(Path(context.partials)):
+            yield _Job(folder, context, own)
+
+
+def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Problem]]:
+    """The windows of a part of a bucket; a list of problems in place of an image that cannot be read.
+
+    Truth is read once for all jobs, and one prediction is in memory at a time.
+    """
+    lead, *companions = jobs
+    bucket, context = lead.bucket, lead.context
+    truth = _Side("truth", bucket, bucket.truth, open_storage(context.truth_store))
+    pred, *others = (
+        _Side("pred", job.bucket, job.bucket.pred, open_storage(job.context.pred_store)) for job in jobs
+    )
     images = range(part.first, len(bucket.ids) if part.last is None else part.last)
-    for start in range(0, len(images), window_images):
-        window = images[start : start + window_images]
+    for start in range(0, len(images), context.window_images):
+        window = images[start : start + context.window_images]
         try:
-            yield _Window(window, truth.read(window), pred.read(window))
+            labels = truth.read(window)
+            yield _Window(window, labels, pred.read(window), lead)
         except DamagedChunkError:
             # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
             for image in window:
                 try:
-                    yield _Window([image], truth.read([image]), pred.read([image]))
+                    yield _Window([image], truth.read([image]), pred.read([image]), lead)
                 except DamagedChunkError as error:
                     yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
+            continue
+        for job, other in zip(companions, others, strict=True):
+            with suppress(DamagedChunkError, InputChangedError):
+                yield _Window(window, labels, other.read(window), job)
 
 
 class _Side:

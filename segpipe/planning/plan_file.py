@@ -105,6 +105,13 @@ def read_buckets(path: Path, numbers: Iterable[int]) -> Iterator[Bucket]:
         yield _planned(_group(path, number // BUCKETS_PER_GROUP)[number % BUCKETS_PER_GROUP]).bucket
 
 
+@lru_cache(maxsize=64)
+def num_buckets(path: Path) -> int:
+    """How many buckets there are; remembered, as the plan of a run is not written twice."""
+    rows: int = pq.read_metadata(path).num_rows
+    return rows
+
+
 @lru_cache(maxsize=4)
 def _group(path: Path, group: int) -> list[dict[str, Any]]:
     with pq.ParquetFile(path) as file:

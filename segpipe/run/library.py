@@ -8,6 +8,7 @@ from typing import Any
 
 from segpipe.config import EvaluationConfig, make_config, read_yaml
 from segpipe.run.evaluate import evaluate as run_stages
+from segpipe.run.evaluate import evaluate_models as run_models
 from segpipe.run.opened import Run, open_run
 from segpipe.run.progress import SILENT, Progress
 
@@ -23,7 +24,8 @@ def evaluate(
         settings: keys that go before those of `config`, such as `model="b"` or `cluster="threads"`.
 
     Returns:
-        The published run. What was counted stays: the same call again counts only what is new.
+        The published run; with several models (`also`), that of `pred`. What was counted stays: the same call
+        again counts only what is new.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -32,6 +34,20 @@ def evaluate(
         InfrastructureError: the cluster, the disk or the network failed.
     """
     return open_run(run_stages(as_config(config, settings), progress=progress))
+
+
+def evaluate_models(
+    config: EvaluationConfig | Mapping[str, Any] | str | Path, *, progress: Progress = SILENT, **settings: Any
+) -> dict[str, Run]:
+    """Evaluate the predictions of several models (`also`) against one truth, which is read once.
+
+    Arguments and errors are those of `evaluate`; an error is raised once all other models are done.
+
+    Returns:
+        Model -> its published run.
+    """
+    runs = map(open_run, run_models(as_config(config, settings), progress=progress))
+    return {run.summary.model: run for run in runs}
 
 
 def as_config(

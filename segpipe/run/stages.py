@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 from segpipe.config import SIDES, EvaluationConfig, Side
-from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, Counted, count_task
+from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, Counted, count_task, read_context
 from segpipe.counts.partials import PartialStore
 from segpipe.counts.results import ResultsReader, write_scores
 from segpipe.errors import (
@@ -120,14 +120,19 @@ def plan(run: Path) -> PlanSummary:
         return summary
 
 
-def count(run: Path, progress: Progress = SILENT) -> CountSummary:
+def count(run: Path, progress: Progress = SILENT, companions: Sequence[Path] = ()) -> CountSummary:
     """Count every bucket of the plan that has no partial counts yet.
+
+    `companions` are planned runs of other predictions: where they have the same truth, they are counted
+    along, so that truth is read once. What could not be counted so is counted in their own turn.
 
     Raises:
         InputChangedError: label maps changed after the inventory; what was counted of the others is kept.
         InfrastructureError: the cluster was lost; what was counted is kept.
     """
     with _stage(run, "count"):
+        if companions:
+            replace(read_context(run), companions=tuple(map(str, companions))).write(run)
         summary, changed = _count(run, progress)
         write_json(run / COUNTED_NAME, asdict(summary))
         if changed:
@@ -241,9 +246,9 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
         invalid_pred="ignore" if config.invalid_pred == "ignore" else "count_as_miss",
         exclude_classes=tuple(config.classes.names[class_id] for class_id in config.excluded()),
         present=config.present,
+        image_weights=config.image_weights,
         worst_percent=config.worst_percent,
         metrics=config.metrics,
-        image_weights=config.image_weights,
     )
 
 

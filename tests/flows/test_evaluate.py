@@ -66,7 +66,7 @@ def test_the_flow_writes_the_same_bytes_as_the_library(config: EvaluationConfig,
     """Prefect drives the same stages and adds nothing to them."""
     state = ended(config)
     assert state.name == "Completed"
-    run = Path(state.result())
+    (run,) = map(Path, state.result())
     plain = library.evaluate(changed(config, results=str(tmp_path / "plain")))
     for name in SAME_BYTES:
         assert (run / name).read_bytes() == (plain / name).read_bytes(), name
@@ -97,7 +97,7 @@ def test_runs_are_named_after_suite_and_model(config: EvaluationConfig) -> None:
     state = ended(config)
     flow_run, task_runs = names_of_runs(state)
     assert flow_run == "Flow_tests/model_a"
-    path = state.result()
+    (path,) = state.result()
     stage_names = [f"{name} {path}" for name in ("plan", "count", "reduce", "score", "report", "publish")]
     assert task_runs == ["start Flow_tests/model_a", *stage_names]
 
@@ -136,7 +136,7 @@ def test_a_lost_cluster_is_tried_again(config: EvaluationConfig, monkeypatch: py
     monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
     real, lost = stages.count, [True, True]
 
-    def counted(run: Path, progress: Any) -> Any:
+    def counted(run: Path, progress: Any, companions: Any) -> Any:
         if lost:
             lost.pop()
             message = "the cluster was lost"
@@ -155,7 +155,7 @@ def test_a_cluster_that_stays_away_is_infrastructure(
     monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
     tries: list[Path] = []
 
-    def lost(run: Path, progress: Any) -> None:
+    def lost(run: Path, progress: Any, companions: Any) -> None:
         tries.append(run)
         message = "the cluster was lost"
         raise InfrastructureError(message)
@@ -172,7 +172,7 @@ def test_data_that_changed_while_they_were_counted_are_not_tried_again(
     """The plan no longer holds: only a new run helps."""
     tries: list[Path] = []
 
-    def refused(run: Path, progress: Any) -> None:
+    def refused(run: Path, progress: Any, companions: Any) -> None:
         tries.append(run)
         raise InputChangedError(Problem(kind="input changed", found="another object"))
 
@@ -184,7 +184,7 @@ def test_data_that_changed_while_they_were_counted_are_not_tried_again(
 def test_an_interrupt_is_noted_in_the_run(config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever Prefect makes of it, run.json says `interrupted`."""
 
-    def interrupted(run: Path, progress: Any) -> None:
+    def interrupted(run: Path, progress: Any, companions: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, "count", interrupted)
