@@ -275,7 +275,7 @@ def faulty(upstream: int) -> Iterator[Faulty]:
             state.let_go.set()
 
 
-def s3_environment(port: int, timeout: str = "2") -> dict[str, str]:
+def s3_environment(port: int, timeout: str = "12") -> dict[str, str]:
     """The environment in which stores of a service of this machine are opened, with a known secret."""
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
