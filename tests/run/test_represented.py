@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
+from segpipe.counts.counting import BucketPart, count_task
 from segpipe.errors import ConfigError, InputError
+from segpipe.planning.memory import task_memory
 from segpipe.run.evaluate import evaluate
-from segpipe.run.stages import make_plan
+from segpipe.run.stages import make_plan, start
+from segpipe.run.stages import plan as stages_plan
 from segpipe.sources import representations
 from tests.run import datasets
 from tests.run.datasets import CLASSES, image_ids, label_maps, pair_config, write_stacked
@@ -353,3 +357,32 @@ def test_grouped_logits_of_different_sizes(tmp_path: Path) -> None:
     labels_config = pair_config(tmp_path, **common, pred=stores["plain"], results=f"{tmp_path}/other")
 
     assert figures(evaluate(logits)) == figures(evaluate(labels_config))
+
+
+def test_logits_of_a_large_image_are_never_held_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task stays within what the plan projects, and far below the 20 MB of one image."""
+    monkeypatch.setattr(representations, "PART_BYTES", 1 << 20)
+    shape = (1, 150, 128, 256)
+    values = np.zeros(shape, "f4")
+    values[:, 7] = 1
+    write_stacked(tmp_path / "truth.zarr", np.full((1, *shape[2:]), 7, "u1"), chunks=(1, *shape[2:]))
+    group = zarr.create_group(tmp_path / "pred.zarr")
+    array = group.create_array("labels", shape=shape, dtype="f4", chunks=(1, 150, 32, 32))
+    array[...] = values
+    del values
+    settings: dict[str, Any] = {"classes": 150, "representation": "logits", "class_axis": 1}
+    config = config_of(tmp_path, tmp_path, **settings)
+    plan = make_plan(config)
+    run = start(config)
+    stages_plan(run)
+    count_task(str(run), [BucketPart(0)])  # What is loaded and compiled once is not what is measured.
+
+    tracemalloc.start()
+    (counted,) = count_task(str(run), [BucketPart(0)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counted.pixels == 128 * 256
+    assert peak < task_memory(plan.inventory, plan.cut)
+    assert peak < 6 << 20
