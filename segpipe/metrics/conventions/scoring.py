@@ -1,0 +1,195 @@
+"""Compute the figures of conventions from stored counts, and say why they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.classes import ClassList
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.areas import ClassAreas
+from segpipe.metrics.base import METRICS, FloatArray
+from segpipe.metrics.conventions.base import CONVENTIONS, Convention, ConventionRules
+from segpipe.metrics.conventions.parts import Parts
+from segpipe.metrics.conventions.reasons import Reasons, responsible
+from segpipe.metrics.sums import FixedPointSums, row_means
+
+IntArray = NDArray[np.int64]
+
+OURS = Convention(
+    name="segpipe", call="mean_iou of this report, over all classes, by the default rules", checked="tool"
+)
+"""What every path of rules begins with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One rule of a convention that is another than ours, and what it does to the figure.
+
+    Attributes:
+        rule: the name of the rule.
+        words: what it says.
+        value: the figure after it; NaN where there is none.
+        change: what it adds.
+        because: the classes, images and pixels that it touches, in words.
+    """
+
+    rule: str
+    words: str
+    value: float
+    change: float
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConventionScore:
+    """The figure of one convention.
+
+    Attributes:
+        name, call, note, checked: of the convention.
+        value: the figure; NaN where there is none.
+        refused: why the tool would raise an error on these label maps; empty if it would not. The figure is
+            then what it would print without those pixels.
+        per_class: class (or category) -> its score before the mean over classes, NaN where it is left out;
+            empty where scores are not averaged by class.
+        steps: from the figure of this project to that of the tool, one rule at a time.
+    """
+
+    name: str
+    call: str
+    note: str
+    checked: str
+    value: float
+    refused: str
+    per_class: dict[str, float]
+    steps: tuple[Step, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The score as plain data."""
+        return asdict(self)
+
+
+def score_conventions(
+    blocks: Iterable[tuple[Sequence[str], ConfusionCells]],
+    classes: ClassList,
+    names: Sequence[str] | None = None,
+) -> list[ConventionScore]:
+    """The figures of conventions for a dataset; excluded classes and other settings do not touch them.
+
+    Args:
+        blocks: ids and matrices of the images, some at a time.
+        classes: the K classes; their groups are the categories.
+        names: of conventions; None means all.
+
+    Returns:
+        Our own figure first, then that of every convention asked for.
+
+    Raises:
+        ConfigError: there is no such convention.
+    """
+    chosen = [OURS, *(CONVENTIONS[name] for name in (sorted(CONVENTIONS) if names is None else names))]
+    chosen = [one for one in chosen if classes.groups or not one.rules.groups]
+    tallies = {
+        rules: Tally(rules, classes)
+        for one in chosen
+        for rules in (ConventionRules(), *(rules for _, rules in one.rules.path()))
+    }
+    reasons = Reasons(classes)
+    for ids, cells in blocks:
+        parts = Parts.of(cells)
+        reasons.add(ids, parts.areas(ConventionRules()), parts)
+        for tally in tallies.values():
+            tally.add(parts)
+    return [_scored(one, tallies, reasons) for one in chosen]
+
+
+def _scored(one: Convention, tallies: dict[ConventionRules, Tally], reasons: Reasons) -> ConventionScore:
+    before, steps = ConventionRules(), []
+    for rule, after in one.rules.path():
+        value, change = tallies[after].value(), tallies[after].value() - tallies[before].value()
+        because = responsible(rule, after, reasons)
+        steps.append(
+            Step(rule=rule, words=after.words(rule), value=value, change=float(change), because=because)
+        )
+        before = after
+    tally = tallies[one.rules]
+    return ConventionScore(
+        name=one.name, call=one.call, note=one.note, checked=one.checked, value=tally.value(),
+        refused=reasons.refused(one.rules), per_class=tally.per_class(), steps=tuple(steps),
+    )  # fmt: skip
+
+
+class Tally:
+    """The running sums that the figure of one set of rules needs."""
+
+    def __init__(self, rules: ConventionRules, classes: ClassList) -> None:
+        self._rules, self._classes = rules, classes
+        groups = classes.groups if rules.groups else ()
+        self._names = tuple(group.name for group in groups) or classes.names
+        self._members = [np.array(group.members) for group in groups]
+        size = len(self._names)
+        self._sides = {side: np.zeros(size, np.int64) for side in ("hit", "truth", "pred")}
+        self._sums, self._number = FixedPointSums((size,)), np.zeros(size, np.int64)
+        self._all, self._terms = FixedPointSums((1,)), np.zeros(1, np.int64)
+
+    def add(self, parts: Parts) -> None:
+        """Add images."""
+        areas = self._grouped(parts) if self._members else parts.areas(self._rules)
+        for side, total in self._sides.items():
+            total += getattr(areas, side).sum(axis=0, dtype=np.int64)
+        if self._rules.pool != "dataset":
+            self._add_scores(self._rules.scores(areas)[:, self._rules.classes(len(self._names))])
+
+    def _grouped(self, parts: Parts) -> ClassAreas:
+        """Areas of categories: a class taken for another of its category is right."""
+        cells, areas = parts.cells, parts.areas(self._rules)
+        truth, pred, image = cells.truth_codes, cells.pred_codes, cells.image_of_cell
+        hit = np.zeros((len(cells), len(self._members)), np.int64)
+        for number, members in enumerate(self._members):
+            inside = np.isin(truth, members) & np.isin(pred, members)
+            np.add.at(hit[:, number], image[inside], cells.counts[inside])
+        sides = [
+            np.stack([side[:, members].sum(axis=1) for members in self._members], axis=1)
+            for side in (areas.truth, areas.pred)
+        ]
+        return ClassAreas(hit, *sides)
+
+    def _add_scores(self, values: FloatArray) -> None:
+        there = ~np.isnan(values)
+        image, place = np.nonzero(there)
+        start = self._rules.classes(len(self._names)).start or 0
+        self._sums.add(place + start, values[image, place])
+        np.add.at(self._number, place + start, 1)
+        terms = row_means(values, there) if self._rules.pool == "images" else values[there]
+        terms = terms[~np.isnan(terms)]
+        self._all.add(np.zeros(len(terms), np.int64), terms)
+        self._terms += len(terms)
+
+    def value(self) -> float:
+        """The figure; NaN where there is nothing to score."""
+        rules = self._rules
+        if rules.pool in ("images", "pairs"):
+            return float(self._all.mean(self._terms)[0])
+        if rules.pool == "dataset" and rules.average != "macro":
+            name = {"micro": f"micro_{rules.metric}", "weighted": f"fw_{rules.metric}"}[rules.average]
+            return float(METRICS[name].function(ClassAreas(**self._sides)))
+        values = self._class_values()[rules.classes(len(self._names))]
+        if rules.missing == "poison" and np.isnan(values).any():
+            return float("nan")
+        return float(row_means(values, ~np.isnan(values)))
+
+    def _class_values(self) -> FloatArray:
+        if self._rules.pool == "dataset":
+            return self._rules.scores(ClassAreas(**self._sides))
+        return self._sums.mean(self._number)
+
+    def per_class(self) -> dict[str, float]:
+        """The score of every class before the mean over classes."""
+        if self._rules.pool in ("images", "pairs") or self._rules.average != "macro":
+            return {}
+        chosen = self._rules.classes(len(self._names))
+        return dict(zip(self._names[chosen], map(float, self._class_values()[chosen]), strict=True))
