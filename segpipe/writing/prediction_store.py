@@ -33,6 +33,8 @@ IDS = "image"
 """The array of ids."""
 
 LAYOUT_NAMES = ("stacked", "grouped")
+DESCRIPTION = {"complete", "layout", "classes", "class_labels", "no_class"}
+"""What the attribute of a store that was made here holds."""
 
 ZSTD_LEVEL = 3
 CHUNK_PX = 8192
@@ -244,6 +246,8 @@ class PredictionStore:
         self.labels = Labels(*(tuple(described[key]) for key in ("classes", "class_labels", "no_class")))
         self.ids: list[str] = [str(name) for name in _read_array(self.home / IDS)]
         self.stacked = described["layout"] == LAYOUT_NAMES[0]
+        # Ids become paths: a store from elsewhere must not lead a writer out of its folder.
+        check_ids(self.ids, names=not self.stacked)
         self.record_folder = self.home / RECORD_FOLDER
         first = self.home / LABELS if self.stacked else self.home / self.ids[0]
         self._first = LabelArray(first, (first / DOCUMENT).read_bytes())
@@ -300,7 +304,7 @@ def _described(home: Path) -> dict[str, Any] | None:
     """What a prediction writer said of a store when it made it."""
     try:
         described = json.loads((home / DOCUMENT).read_bytes())["attributes"][ATTRIBUTE]
-        return described if {"complete", "layout", "classes", "class_labels"} <= set(described) else None
+        return described if DESCRIPTION <= set(described) else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from segpipe.errors import ConfigError
 from segpipe.writing import image_files
 from segpipe.writing.image_files import UnusableFile, read_header, read_pixels
 
@@ -157,3 +159,15 @@ def test_decoded_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UnusableFile, match="6 x 9 px of uint8") as refused:
         read_header(tmp_path / "a.tif")
     assert refused.value.expected.startswith("at most")
+
+
+@pytest.mark.parametrize(("name", "library"), [("a.png", "PIL"), ("a.tif", "tifffile")])
+def test_a_reader_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, library: str
+) -> None:
+    """The extra is needed by nobody else."""
+    tifffile.imwrite(tmp_path / "a.tif", labels(9))
+    Image.fromarray(labels(9)).save(tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigError, match=r"not installed; try: pip install 'segpipe\[images\]'"):
+        read_header(tmp_path / name)

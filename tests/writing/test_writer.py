@@ -339,3 +339,13 @@ def test_a_finished_store_keeps_no_label_maps_beside_the_array(tmp_path: Path) -
     assert segpipe.PredictionWriter.open(tmp_path / "copy.zarr").missing() == []
     group = zarr.open_group(tmp_path / "copy.zarr", mode="r")
     assert sorted(name for name, _ in group.members()) == ["image", "labels"]
+
+
+def test_a_store_cannot_lead_a_writer_out_of_its_folder(tmp_path: Path) -> None:
+    """Ids of a store from elsewhere are no paths."""
+    sizes = [(4, 5), (6, 3)]
+    segpipe.create_store(tmp_path / "pred.zarr", ids=["aaaa", "b"], shape=sizes, classes=CLASSES)
+    names = zarr.open_array(tmp_path / "pred.zarr", path="labels/image", mode="r+")
+    names[0] = "../x"
+    with pytest.raises(segpipe.InputError, match=r"cannot name an array.*image \.\./x"):
+        segpipe.PredictionWriter.open(tmp_path / "pred.zarr")
