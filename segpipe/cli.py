@@ -300,6 +300,21 @@ def validate(
 
 
 @commands.command()
+@click.argument("store", metavar="STORE[::PATH]")
+@AS_JSON
+def inspect(store: str, as_json: bool) -> None:
+    """Show what lies in a Zarr store, and the lines of a configuration to evaluate it.
+
+    A few chunks are read, spread over each array; nothing is written.
+    """
+    from segpipe.run.inspected import inspect as look
+    from segpipe.store_tables import show_inspected
+
+    found = look(store)
+    answer(lambda: asdict(found), lambda console: show_inspected(console, found), as_json=as_json)
+
+
+@commands.command()
 @CONFIGURED
 def plan(config: str | None, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show what an evaluation would read and count.

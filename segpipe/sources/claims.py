@@ -61,23 +61,23 @@ def stray_objects(arrays: Iterable[ArrayMeta], objects: Mapping[str, ObjectInfo]
         if meta is None:
             continue
         relative = key[len(meta.path) + 1 :] if meta.path else key
-        if relative not in DOCUMENTS and not is_chunk(meta, relative):
+        if relative not in DOCUMENTS and chunk_place(meta, relative) is None:
             strays.append(key)
     return sorted(strays)
 
 
-def is_chunk(meta: ArrayMeta, key: str) -> bool:
-    """Whether a key, relative to the array, is that of a storage unit within its shape."""
+def chunk_place(meta: ArrayMeta, key: str) -> tuple[int, ...] | None:
+    """The place in the grid of the storage unit that a key, relative to the array, is of; None: of none."""
     sample = meta.chunk_key((0,) * len(meta.shape))
     separator = next((mark for mark in "/." if mark in sample), "/")
     places = key.split(separator)[-len(meta.shape) :] if meta.shape else []
     if not all(place.isascii() and place.isdigit() and len(place) < 20 for place in places):
-        return False
+        return None
     coords = tuple(map(int, places))
     inside = len(coords) == len(meta.shape) and all(
         at < size for at, size in zip(coords, meta.grid, strict=True)
     )
-    return inside and meta.chunk_key(coords) == key
+    return coords if inside and meta.chunk_key(coords) == key else None
 
 
 def _array_above(by_path: Mapping[str, ArrayMeta], key: str) -> ArrayMeta | None:

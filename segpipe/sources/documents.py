@@ -167,6 +167,18 @@ def chunk_codecs(document: Json) -> list[tuple[str, Json]]:
     return _flat(_codecs(document) if sharding is None else _configuration(sharding).get("codecs", []))
 
 
+def codec_names(document: Json) -> list[str]:
+    """The names of the codecs in the order of writing, with what matters of their settings.
+
+    >>> codec_names({"zarr_format": 2, "filters": None, "compressor": {"id": "zstd", "checksum": True}})
+    ['zstd (checksum)']
+    """
+    return [
+        f"{name} (checksum)" if settings.get("checksum") else name
+        for name, settings in _flat(_codecs(document), index=False)
+    ]
+
+
 @lru_cache(maxsize=4096)
 def _decoding(sizeless: str, ndim: int) -> Decoding:
     document = json.loads(sizeless)

@@ -321,7 +321,7 @@ def test_help_names_every_command_and_the_exit_codes(segpipe: Segpipe) -> None:
     """The first thing that is read."""
     done = segpipe("--help")
     assert done.code == 0
-    for name in ("init", "validate", "plan", "evaluate", "report", "metrics", "doctor"):
+    for name in ("init", "validate", "inspect", "plan", "evaluate", "report", "metrics", "doctor"):
         assert f"\n  {name} " in done.out
         assert segpipe(name, "--help").code == 0
     assert "130" in done.out
