@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segpipe.sources import storage
-from tests.bench import document, engine, kernel, loops, reading, remote, stores
+from tests.bench import document, engine, kernel, logits, loops, reading, remote, stores
 from tests.bench.scale import SMALL
 from tests.bench.stores import Form, label_maps, write_copied, write_stacked
 from tests.bench.timing import Timing, take_turns
@@ -19,6 +19,13 @@ def test_kernel_table_has_a_row_for_each_case() -> None:
     """One case is measured and its target judged."""
     rows = kernel.section(SMALL).splitlines()
     assert rows[-1].startswith("| smooth | 19 | uint8 | uint8 |")
+    assert rows[-1].count("|") == rows[-3].count("|")
+
+
+def test_argmax_table_has_a_row_for_each_case() -> None:
+    """Ours and NumPy count the same, which the section asserts."""
+    rows = logits.section(SMALL).splitlines()
+    assert rows[-1].startswith("| 19 | float32 | last |")
     assert rows[-1].count("|") == rows[-3].count("|")
 
 

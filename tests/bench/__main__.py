@@ -12,6 +12,7 @@ from pathlib import Path
 
 TITLES = {
     "kernel": "The kernel",
+    "logits": "Logits",
     "reading": "Reading",
     "engine": "The counting stage and the whole command",
     "memory": "Memory",
