@@ -20,6 +20,9 @@ from tests.bench.stores import (
     write_config,
     write_copied,
     write_grouped,
+    write_grouped_copied,
+    write_logits,
+    write_raster,
     write_stacked,
 )
 
@@ -82,6 +85,28 @@ def _cases(scale: Scale) -> Iterator[Case]:
         lambda folder: write_grouped(folder, sizes, scale.size),
         {"layout": "grouped"},
     )
+    side, chunk = scale.raster_px
+    yield Case(
+        f"raster of {side:,} x {side:,} px, chunks of {chunk} px",
+        lambda folder: write_raster(folder, side, chunk),
+        {"layout": "raster"},
+        (ONE_WORKER, ONE_THREAD),
+    )
+    yield Case(
+        f"grouped, {scale.small_images:,} images of 64 x 64",
+        lambda folder: write_grouped_copied(folder, scale.small_images, (64, 64)),
+        {"layout": "grouped"},
+    )
+    for classes in scale.logits_classes:
+        yield Case(
+            f"float32 logits of {classes} classes, {scale.size[0]} x {scale.size[1]}, in chunks",
+            lambda folder, classes=classes: write_logits(folder, 2, scale.size, classes, scale.size[0] // 4),
+            {
+                "classes": classes,
+                "pred": {"store": "pred.zarr", "array": "labels", "representation": "logits"},
+            },
+            (ONE_WORKER, ONE_THREAD),
+        )
 
 
 def _write_shuffled(folder: Path, scale: Scale) -> None:
@@ -131,5 +156,7 @@ def _drivers(scale: Scale) -> str:
 
 
 def _evaluated(folder: Path, cluster: dict[str, Any], **settings: Any) -> Finished:
+    if "pred" in settings:
+        settings["pred"] = {**settings["pred"], "store": f"{folder}/{settings['pred']['store']}"}
     config = write_config(folder, cluster=cluster, **settings, results=f"{folder}/results/{cluster['kind']}")
     return watch([*SEGPIPE, "evaluate", config])

@@ -17,6 +17,9 @@ class Scale:
         sklearn_images: images that scikit-learn is given, being slow.
         kernel_cases: cases of the kernel's table.
         memory_images: of the stores whose memory is measured.
+        raster_px: side of the raster whose memory is measured, and of its chunks.
+        small_images: of the grouped store whose memory is measured.
+        logits_classes: of the stores of logits whose memory is measured.
         tiny_images: images of 16 x 16 that cost nothing but their number: few, and many.
         planned_images: in the store that is only planned; its chunks hold 20 images.
         unchanged_images: in the store that is evaluated again; its chunks hold 50 images.
@@ -30,6 +33,9 @@ class Scale:
     sklearn_images: int = 4
     kernel_cases: int | None = None
     memory_images: int = 64
+    raster_px: tuple[int, int] = (40_000, 2_048)
+    small_images: int = 100_000
+    logits_classes: tuple[int, ...] = (150,)
     tiny_images: tuple[int, int] = (200, 2_000)
     planned_images: int = 1_000_000
     unchanged_images: int = 100_000
@@ -45,6 +51,9 @@ SMALL = Scale(
     sklearn_images=1,
     kernel_cases=1,
     memory_images=2,
+    raster_px=(64, 32),
+    small_images=2,
+    logits_classes=(3,),
     tiny_images=(2, 4),
     planned_images=40,
     unchanged_images=100,

@@ -113,6 +113,47 @@ def write_grouped_copied(folder: Path, images: int, size: Size) -> None:
             shutil.copytree(group / image_id(0), group / image_id(number))
 
 
+def write_raster(folder: Path, side_px: int, chunk_px: int) -> None:
+    """truth.zarr and pred.zarr with one scene `labels` (y, x), whose chunks are copies of the first."""
+    for side, labels in zip(SIDES, label_maps(0, (chunk_px, chunk_px)), strict=True):
+        group = zarr.create_group(folder / f"{side}.zarr")
+        array = group.create_array(
+            "labels", shape=(side_px, side_px), chunks=(chunk_px, chunk_px), dtype="uint8", **WRITTEN
+        )
+        array[:chunk_px, :chunk_px] = labels
+        _copy_first(folder / f"{side}.zarr/labels", array.cdata_shape)
+
+
+def write_logits(folder: Path, images: int, size: Size, num_classes: int, chunk_px: int) -> None:
+    """truth.zarr with label maps, pred.zarr with float32 logits, all chunks alike."""
+    maps = np.random.default_rng(1).integers(0, num_classes, (images, *size), dtype=np.uint8)
+    truth = _stacked(folder / "truth.zarr", images, size, Form())
+    truth[...] = maps
+    group = zarr.create_group(folder / "pred.zarr")
+    group["image"] = zarr.open_array(folder / "truth.zarr", path="image")[:]
+    array = group.create_array(
+        "labels",
+        shape=(images, num_classes, *size),
+        chunks=(1, num_classes, chunk_px, chunk_px),
+        dtype="float32",
+        dimension_names=("image", "class", "y", "x"),
+        **WRITTEN,
+    )
+    logits = np.random.default_rng(2).standard_normal((num_classes, chunk_px, chunk_px), np.float32)
+    array[0, :, :chunk_px, :chunk_px] = logits
+    _copy_first(folder / "pred.zarr/labels", array.cdata_shape)
+
+
+def _copy_first(array: Path, grid: Sequence[int]) -> None:
+    """Give every chunk of an array the object of the first."""
+    first = array.joinpath("c", *("0" for _ in grid))
+    for place in np.ndindex(*grid):
+        path = array.joinpath("c", *map(str, place))
+        if path != first:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.hardlink_to(first)
+
+
 def shuffle_pred(folder: Path) -> None:
     """Give the predictions other ids, so that they lie in another order than the truth."""
     ids = zarr.open_array(folder / "pred.zarr", path="image")
