@@ -344,6 +344,11 @@ def _advice(config: EvaluationConfig, side: Side, named: tuple[InvalidValue, ...
         return f"write these values again, correct the representation, or say {policies}"
     if side == "truth":
         return "list the label in ignore_labels, remap it, or say invalid_truth: ignore"
+    if config.mapping(side)[0] and any(one.value == 0 for one in named):
+        return (
+            "reduce_zero_label takes label 0 for no class. If the predictions are class ids 0..K-1 already, "
+            "say so beside their store: pred: {store: ..., reduce_zero_label: false}"
+        )
     ignored = [one.value for one in named if one.value in config.ignore_labels]
     if ignored:
         return (

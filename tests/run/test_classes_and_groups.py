@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segpipe.errors import InputError
 from segpipe.run.evaluate import evaluate
 from segpipe.run.opened import open_run
 from tests.run.datasets import CLASSES, label_maps, pair_config, write_stacked
@@ -96,6 +97,13 @@ def test_reduced_zero_label_scores_as_the_labels_less_one(
     assert scores_of(run)["classes"] == scores_of(plain)["classes"]
     words = "class ids + 1, and 0 is no class (reduce_zero_label) in truth, class ids in predictions"
     assert words in (run / "report.md").read_text().replace("\\", "")
+
+
+def test_predictions_that_are_class_ids_already_are_told(pair: Path) -> None:
+    """Label 0 in predictions under reduce_zero_label is an error, not a class, and the way out is named."""
+    words = r"label 0 in \d+ pixels.*\n.*pred: \{store: ..., reduce_zero_label: false\}"
+    with pytest.raises(InputError, match=f"(?s){words}"):
+        evaluate(pair_config(pair, reduce_zero_label=True, invalid_truth="ignore"))
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int64"])
