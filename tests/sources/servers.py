@@ -165,12 +165,16 @@ Fault = str | None
 
 @dataclass
 class Faulty:
-    """A proxy in front of a server: it passes requests on, notes them, and does what `plan` says."""
+    """A proxy in front of a server: it passes requests on, notes them, and does what `plan` says.
+
+    `page`: objects in one answer to a listing; 0: as many as the server gives.
+    """
 
     port: int = 0
     plan: Callable[[str, str], Fault] = lambda method, path: None
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     signed: list[str] = field(default_factory=list)
+    page: int = 0
     under_way: int = 0
     most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -236,7 +240,8 @@ def faulty(upstream: int) -> Iterator[Faulty]:
         def _upstream(self) -> tuple[int, dict[str, str], bytes]:
             connection = HTTPConnection("127.0.0.1", upstream, timeout=20)
             kept = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-            connection.request(self.command, self.path, headers=kept)
+            page = f"&max-keys={state.page}" if state.page and "list-type" in self.path else ""
+            connection.request(self.command, self.path + page, headers=kept)
             response = connection.getresponse()
             data = response.read()
             headers = dict(response.getheaders())

@@ -268,11 +268,13 @@ class TestFaults:
     def test_a_listing_goes_on_behind_the_page_that_arrived(
         self, faulty_s3: Storage, proxy: Faulty, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Of three objects, one to a page, each is listed once although every second request fails."""
+        """Of three objects, one to a page, each is listed although every second request fails."""
         monkeypatch.setattr(s3_module, "PAGE", 1)
+        proxy.page = 1
         turns = itertools.count()
         proxy.plan = lambda method, path: "503 SlowDown" if next(turns) % 2 else None
         assert set(faulty_s3.list()) == {"a", "b", "c"}
+        assert len(proxy.seen) == 5
 
     @pytest.mark.parametrize(
         ("fault", "words"),
@@ -409,6 +411,15 @@ class TestSecrets:
         assert SECRET not in "".join(traceback.format_exception(caught.value))
         with pytest.raises(SegpipeError) as caught:
             store.list()
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+    def test_no_address_in_an_error_of_the_library_is_repeated(self) -> None:
+        def attempt() -> None:
+            message = f"strange answer of http://user:{SECRET}@host/x to a request\nDebug {SECRET}"
+            raise RuntimeError(message)
+
+        with pytest.raises(InputError, match=r"strange answer of \.\.\. to a request") as caught:
+            attempts.Requests("s3://labels/x", 1.0, "").send(attempt)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
     @pytest.mark.parametrize(
