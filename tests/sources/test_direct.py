@@ -334,6 +334,25 @@ def test_a_chunk_that_claims_to_be_huge_takes_no_memory(folder: Path, name: str)
         chunk.write_bytes(sound)
 
 
+@pytest.mark.parametrize("rows", [23, 25], ids=["smaller", "larger"])
+@pytest.mark.parametrize("name", ORACLES)
+def test_a_sound_chunk_of_another_size_is_an_error(
+    folder: Path, tmp_path: Path, name: str, rows: int
+) -> None:
+    """Well encoded with every checksum right, but by a writer that had other chunks in mind."""
+    chunk = folder / name / "c/1/0/0"
+    sound = chunk.read_bytes()
+    other = np.resize(smooth()[:1], (1, rows, 32))
+    write(tmp_path, other, chunks=(1, rows, 32), **encodings.FORMAT_3[name])
+    try:
+        chunk.write_bytes((tmp_path / "c/0/0/0").read_bytes())
+        with pytest.raises(DamagedChunkError, match=r"bytes|destination buffer too small") as caught:
+            open_store(folder / name).read(box_of((2, 24, 32)))
+        assert [problem.chunk for problem in caught.value.problems] == ["c/1/0/0"]
+    finally:
+        chunk.write_bytes(sound)
+
+
 def without_size(frame: bytes) -> bytes:
     """A zstd frame as one that was written as a stream, which does not tell its size."""
     assert frame[4] >> 5 == 3

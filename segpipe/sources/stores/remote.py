@@ -18,6 +18,9 @@ UNKNOWN_NS = 2**62
 class RemoteStorage(ABC):
     """Objects that obstore gets from a service. Pickled as its address: secrets stay in the process."""
 
+    requests_at_once = 16
+    """So many chunks of a window are asked for at the same time; see `fetching`."""
+
     def __init__(self, url: str, store: Any, folder: str, requests: Requests) -> None:
         self.url = url
         self._store, self._folder, self._requests = store, folder, requests
