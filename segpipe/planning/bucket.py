@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
+from typing import TypeVar
 
 from segpipe.sources.boxes import units_in
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.storage import ObjectInfo
+
+T = TypeVar("T")
+
+_as_text = json.JSONEncoder().encode
+
+
+def shared(values: tuple[T, ...]) -> tuple[T, ...]:
+    """One value for all where they are all the same, as they nearly always are: what is written and hashed.
+
+    >>> shared((4, 4, 4)), shared((4, 5))
+    ((4,), (4, 5))
+    """
+    return values[:1] if values.count(values[0]) == len(values) else values
+
+
+def spread(values: Sequence[T], count: int) -> tuple[T, ...]:
+    """What `shared` was made of.
+
+    >>> spread([4], 3)
+    (4, 4, 4)
+    """
+    return tuple(values) * count if len(values) == 1 else tuple(values)
 
 
 @dataclass(frozen=True)
@@ -49,7 +72,7 @@ class BucketSide:
             [(key, "absent" if info is None else info.fingerprint) for key, info in objects.items()]
             for objects in self.objects
         ]
-        return blake2b(json.dumps(seen).encode(), digest_size=20).hexdigest()
+        return blake2b(_as_text(seen).encode(), digest_size=20).hexdigest()
 
 
 @dataclass(frozen=True)

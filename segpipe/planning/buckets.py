@@ -162,14 +162,15 @@ def stored_units(array: ArrayMeta, images: ImageSet, positions: NDArray[np.int64
         images: the images of one side.
         positions: int64 (image,); those of them that are asked for; all lie in `array`.
     """
-    boxes = np.concatenate([images.corners[positions], images.sizes[positions]], axis=1)
-    units: set[tuple[int, ...]] = set()
+    index, first = images.index_in_array[positions], images.corners[positions]
+    last = first + images.sizes[positions]
     # Nearly always all images have the same extent, and their units are a product.
-    for box in np.unique(boxes, axis=0):
-        corner, size = np.split(box, 2)
-        index = images.index_in_array[positions[(boxes == box).all(axis=1)]]
-        units.update(product(*_unit_ranges(array, index, corner, corner + size)))
-    return [array.chunk_key(coords) for coords in sorted(units)]
+    if (first == first[:1]).all() and (last == last[:1]).all():
+        return [array.chunk_key(place) for place in product(*_unit_ranges(array, index, first[0], last[0]))]
+    units: set[tuple[int, ...]] = set()
+    for image in range(len(positions)):
+        units.update(product(*_unit_ranges(array, index[image : image + 1], first[image], last[image])))
+    return [array.chunk_key(place) for place in sorted(units)]
 
 
 def _unit_ranges(

@@ -8,8 +8,10 @@ from typing import Any
 
 from segpipe.classes import LabelRules
 from segpipe.kernels.version import COUNTING_VERSION
-from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.bucket import Bucket, BucketSide, shared
 from segpipe.sources.metadata import ArrayMeta
+
+_as_text = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
 SCHEMA_VERSION = 1
 """Of the partial counts on disk."""
@@ -28,15 +30,15 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
     identity = [
         [SCHEMA_VERSION, COUNTING_VERSION, "confusion", truth_rules.num_classes],
         [truth_rules.identity, pred_rules.identity],
-        [bucket.ids, bucket.sizes, _side(bucket.truth), _side(bucket.pred)],
+        [bucket.ids, shared(bucket.sizes), _side(bucket.truth), _side(bucket.pred)],
     ]
-    text = json.dumps(identity, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
-    return blake2b(text.encode(), digest_size=20).hexdigest()
+    return blake2b(_as_text(identity).encode(), digest_size=20).hexdigest()
 
 
 def _side(side: BucketSide) -> list[Any]:
     arrays = [[array.document_text, *_stored_as(array)] for array in side.arrays]
-    return [arrays, side.array, side.index, side.corner, side.fingerprint]
+    places = [shared(side.array), side.index, shared(side.corner)] if arrays else []
+    return [arrays, places, side.fingerprint]
 
 
 def _stored_as(array: ArrayMeta) -> list[Any]:

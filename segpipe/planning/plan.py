@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class Plan:
         """Images to evaluate."""
         return len(self.alignment.ids)
 
-    @property
+    @cached_property
     def amplification(self) -> float:
         """Bytes decoded over bytes there are."""
         return read_amplification(self.inventory, self.alignment, self.cut)
@@ -124,9 +125,10 @@ def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
         none = (-1,) * len(positions)
         return BucketSide((), (), none, none, ())
     numbers, index = images.array_of_image[positions], images.index_in_array[positions]
-    used = sorted(set(numbers.tolist()))
-    ordinal = np.searchsorted(used, numbers)
-    arrays = [images.arrays[number] for number in used]
+    # One array holds all of a stack; to look for others would cost more than all that follows.
+    one = len(images.arrays) == 1
+    used, ordinal = (numbers[:1], numbers) if one else np.unique(numbers, return_inverse=True)
+    arrays = [images.arrays[number] for number in used.tolist()]
     return BucketSide(
         arrays=tuple(arrays),
         objects=tuple(_seen(images, array, positions[ordinal == at]) for at, array in enumerate(arrays)),
@@ -142,6 +144,8 @@ def _seen(images: ImageSet, array: ArrayMeta, positions: NDArray[np.int64]) -> d
 
 
 def _tuples(rows: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
+    if (rows == rows[:1]).all():
+        return (tuple(rows[0].tolist()),) * len(rows)
     return tuple(map(tuple, rows.tolist()))
 
 

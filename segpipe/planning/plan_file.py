@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.bucket import Bucket, BucketSide, shared, spread
 from segpipe.sources.metadata import ArrayMeta, parse_array
 from segpipe.sources.storage import ObjectInfo
 
@@ -127,7 +127,7 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
         "whole_key": bucket.whole_key,
         "hit": item.hit,
         "ids": bucket.ids,
-        "size": bucket.sizes,
+        "size": shared(bucket.sizes),
         "truth_fingerprint": bucket.truth.fingerprint,
         "pred_fingerprint": bucket.pred.fingerprint,
         "truth": _side_row(bucket.truth),
@@ -151,9 +151,9 @@ def _side_row(side: BucketSide) -> dict[str, Any]:
             for number, objects in enumerate(side.objects)
             for key, info in objects.items()
         ],
-        "array": side.array,
-        "index": side.index,
-        "corner": side.corner,
+        "array": shared(side.array),
+        "index": shared(side.index),
+        "corner": shared(side.corner) if side.corner else (),
     }
 
 
@@ -170,19 +170,20 @@ def _object_row(number: int, key: str, info: ObjectInfo | None) -> dict[str, Any
 
 
 def _planned(row: dict[str, Any]) -> PlannedBucket:
+    images = len(row["ids"])
     bucket = Bucket(
         number=row["bucket"],
         ids=tuple(row["ids"]),
-        sizes=tuple(map(tuple, row["size"])),
-        truth=_side(row["truth"]),
-        pred=_side(row["pred"]),
+        sizes=spread([tuple(size) for size in row["size"]], images),
+        truth=_side(row["truth"], images),
+        pred=_side(row["pred"], images),
         key=row["key"],
         whole_key=row["whole_key"],
     )
     return PlannedBucket(bucket, row["hit"])
 
 
-def _side(row: dict[str, Any]) -> BucketSide:
+def _side(row: dict[str, Any], images: int) -> BucketSide:
     objects: list[dict[str, ObjectInfo | None]] = [{} for _ in row["arrays"]]
     for item in row["objects"]:
         objects[item["array"]][item["key"]] = _object(item)
@@ -192,9 +193,9 @@ def _side(row: dict[str, Any]) -> BucketSide:
             for item in row["arrays"]
         ),
         objects=tuple(objects),
-        array=tuple(row["array"]),
-        index=tuple(row["index"]),
-        corner=tuple(map(tuple, row["corner"])),
+        array=spread(row["array"], images),
+        index=spread(row["index"], images),
+        corner=spread([tuple(corner) for corner in row["corner"]], images),
     )
 
 
