@@ -16,7 +16,8 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from segpipe.reports.tables import Table, per_class_table, worst_images_table
+from segpipe.reports.tables import Table, coverage_line, per_class_table, worst_images_table
+from segpipe.reports.text import markdown_text
 from segpipe.run.opened import Run
 from segpipe.run.progress import Progress, Work
 
@@ -121,10 +122,14 @@ def publish_artifacts(folder: Path) -> None:
     suite, model = run.summary.suite, run.summary.model
     report = folder / "report.md"
     text = shortened(report.read_text(encoding="utf-8"), str(report))
-    create_markdown_artifact(text, artifact_key(suite, model, "report"), f"Report of {suite}/{model}")
+    # Whoever looks at a table alone is told as well how much of the dataset it stands on.
+    coverage = markdown_text(coverage_line(run.summary))
+    title = f"Report of {suite}/{model}. {coverage}"
+    create_markdown_artifact(text, artifact_key(suite, model, "report"), title)
     tables = {"classes": per_class_table(run.computed), "worst-images": worst_images_table(run.results)}
     for name, table in tables.items():
-        create_table_artifact(plain_rows(table), artifact_key(suite, model, name), table.title)
+        described = f"{table.title}. {coverage}"
+        create_table_artifact(plain_rows(table), artifact_key(suite, model, name), described)
 
 
 def artifact_key(*parts: str) -> str:

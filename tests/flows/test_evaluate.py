@@ -126,7 +126,12 @@ def test_damaged_data_end_as_incomplete_with_a_report(
     assert "6 of 12 images could not be counted" in str(state.message)
     with pytest.raises(IncompleteError):
         state.result()
-    assert "flow-tests-model-a-report" in {artifact.key for artifact in artifacts(state)}
+    described = {str(artifact.key): str(artifact.description) for artifact in artifacts(state)}
+    for name in ("report", "classes", "worst-images"):
+        assert (
+            "6 counted of 12 planned, 0 skipped, 6 quarantined images"
+            in described[f"flow-tests-model-a-{name}"]
+        )
     (record,) = Path(config.results).glob("*/*/runs/0*/run.json")
     assert json.loads(record.read_text())["state"] == "incomplete"
 
