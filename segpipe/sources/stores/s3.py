@@ -91,7 +91,8 @@ def _options(query: str) -> dict[str, str]:
     """What an address says behind the question mark; nothing of what is refused is repeated."""
     options = dict(parse_qsl(query, keep_blank_values=True))
     profile, anonymous = options.get("profile"), options.get("anonymous")
-    if options.keys() - {"profile", "anonymous"} or profile == "" or anonymous not in (None, "true"):
+    known = len(options) <= 1 and (bool(profile) or anonymous == "true")
+    if query and not known:
         message = "s3://: an address may end with ?profile=NAME or ?anonymous=true, and nothing else"
         raise ConfigError(message)
     return options
