@@ -174,6 +174,7 @@ class Faulty:
     plan: Callable[[str, str], Fault] = lambda method, path: None
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     signed: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     page: int = 0
     under_way: int = 0
     most: int = 0
@@ -209,6 +210,7 @@ def faulty(upstream: int) -> Iterator[Faulty]:
             with state.lock:
                 state.seen.append((self.command, unquote(self.path), self.headers.get("Range", "")))
                 state.signed.append(self.headers.get("Authorization", ""))
+                state.tokens.append(self.headers.get("X-Amz-Security-Token", ""))
                 state.under_way += 1
                 state.most = max(state.most, state.under_way)
             try:

@@ -451,6 +451,11 @@ class TestSecrets:
         settings.setenv("AWS_CONFIG_FILE", str(config))
         bucket.put("a", b"x")
         named = open_storage(f"s3://{BUCKET}/{bucket.prefix}?profile=archive")
+        settings.setenv("AWS_SESSION_TOKEN", "of-another-account")
+        mixed = open_storage(named.url)
+        assert set(mixed.list()) == {"a"}
+        assert set(proxy.tokens) == {""}
+        settings.delenv("AWS_SESSION_TOKEN")
         settings.setenv("AWS_PROFILE", "archive")
         for store in (named, open_storage(f"s3://{BUCKET}/{bucket.prefix}")):
             proxy.signed.clear()

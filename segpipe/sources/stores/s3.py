@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -108,7 +109,10 @@ def _s3_store(url: str, bucket: str, options: dict[str, str], patience: float) -
     if "anonymous" in options:
         settings["skip_signature"] = True
     elif profile:
-        settings |= read_profile(profile)
+        found = read_profile(profile)
+        # Given by a function they replace those of the environment, of which a token must not be mixed in.
+        settings["credential_provider"] = partial(_credentials, found)
+        settings |= {name: found[name] for name in ("region", "endpoint") if name in found}
     endpoint = settings.get("endpoint") or next(filter(None, map(os.environ.get, ENDPOINTS)), None)
     if endpoint:
         settings["endpoint"] = endpoint
@@ -121,3 +125,12 @@ def _s3_store(url: str, bucket: str, options: dict[str, str], patience: float) -
             f"{url}: the AWS settings cannot be used ({type(error).__name__}); look at AWS_* and profiles"
         )
         raise ConfigError(message) from None
+
+
+def _credentials(profile: dict[str, str]) -> dict[str, str | None]:
+    return {
+        "access_key_id": profile["access_key_id"],
+        "secret_access_key": profile["secret_access_key"],
+        "token": profile.get("session_token"),
+        "expires_at": None,
+    }
