@@ -126,7 +126,7 @@ def test_make_knows_the_target(step: Step) -> None:
 def test_every_command_of_segpipe_is_shown() -> None:
     """And both ways to run an evaluation without Python."""
     shown = {step.text.split()[1] for step in steps() if step.text.startswith("segpipe ")}
-    assert shown == {"init", "validate", "plan", "evaluate", "report", "doctor"}
+    assert shown == {"doctor", "evaluate", "import", "init", "inspect", "plan", "report", "validate"}
     assert {"make demo", "make test"} <= {step.text for step in steps()}
 
 
