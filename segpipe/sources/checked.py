@@ -61,7 +61,7 @@ class ExpectedObjects:
             return None
         if blob is None:
             raise self._changed(chunk_key, "it vanished")
-        if blob.info.fingerprint != listed.fingerprint:
+        if blob.info != listed and blob.info.fingerprint != listed.fingerprint:
             raise self._changed(chunk_key, "it was written again")
         return _part(blob.data, chunk_key)
 

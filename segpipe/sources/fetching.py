@@ -27,7 +27,7 @@ def requests_at_once(storage: Storage) -> int:
     return int(getattr(storage, "requests_at_once", 1))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome(Generic[Answer]):
     """What a request brought, or why it brought nothing."""
 

@@ -44,7 +44,8 @@ Way = Callable[[], NDArray[Any]]
 class Case:
     """How label maps are stored, and how the chunks are decoded by hand.
 
-    `worse` is how much more time the direct reader may take than the way by hand.
+    The direct reader is to be `faster` times as fast as zarr-python, and may take `worse` times as long as
+    the way by hand.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Case:
     codec: Any
     tile: int | None = None
     shard: int | None = None
+    faster: float = 1.5
     worse: float = 1.2
 
 
@@ -61,8 +63,8 @@ CASES = (
     Case("blosc lz4, no shuffle", BloscCodec(cname="lz4", shuffle="noshuffle"), Blosc()),
     Case("gzip", GzipCodec(level=5), GZip()),
     Case("not compressed", None, None),
-    Case("zstd, tiles", ZstdCodec(level=3), Zstd(), tile=TILE, worse=2.0),
-    Case("zstd, tiles in shards of an image", ZstdCodec(level=3), None, tile=TILE, shard=1),
+    Case("zstd, tiles", ZstdCodec(level=3), Zstd(), tile=TILE, faster=10.0, worse=2.0),
+    Case("zstd, tiles in shards of an image", ZstdCodec(level=3), None, tile=TILE, shard=1, faster=10.0),
 )
 
 
@@ -92,7 +94,7 @@ def _rows(path: Path, case: Case, images: int, scale: Scale) -> list[list[str]]:
 
 def _row(case: Case, name: str, timings: Mapping[str, Timing], images: int, chunks: int) -> list[str]:
     seconds, ours = timings[name].seconds, timings[DIRECT].seconds
-    least = {ZARR: 1.0, BY_HAND: 1 / case.worse}.get(name)
+    least = {ZARR: case.faster, BY_HAND: 1 / case.worse}.get(name)
     return [
         case.name,
         name,
