@@ -73,18 +73,27 @@ def copied(written: Path, folder: Path, encoding: Encoding) -> dict[str, Store]:
     return stores
 
 
+Few = Callable[[Encoding], Path]
+
+
 @pytest.fixture(scope="module")
-def few(encoding: Encoding, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first images of the dataset; to be copied."""
-    folder = tmp_path_factory.mktemp("few")
-    write_sides(folder, TRUTH[:FEW], PRED[:FEW], encoding)
-    return folder
+def few(tmp_path_factory: pytest.TempPathFactory) -> Few:
+    """The first images of the dataset in an encoding, written once; to be copied."""
+    written: dict[Encoding, Path] = {}
+
+    def folder_of(encoding: Encoding) -> Path:
+        if encoding not in written:
+            written[encoding] = tmp_path_factory.mktemp("few")
+            write_sides(written[encoding], TRUTH[:FEW], PRED[:FEW], encoding)
+        return written[encoding]
+
+    return folder_of
 
 
 @pytest.fixture
-def stores(few: Path, tmp_path: Path, encoding: Encoding) -> dict[str, Store]:
+def stores(few: Few, tmp_path: Path, encoding: Encoding) -> dict[str, Store]:
     """Both stores of few images in the folder of the test, to be damaged."""
-    return copied(few, tmp_path, encoding)
+    return copied(few(encoding), tmp_path, encoding)
 
 
 # ---- objects that are there and cannot be read
@@ -411,12 +420,15 @@ METADATA: dict[str, tuple[Callable[[Store], object], str]] = {
 MEMORY_BYTES = 48 << 20
 
 
+@pytest.mark.parametrize("name", ["format 2", "format 3, sharded", "format 3, grouped"])
 @pytest.mark.parametrize("row", METADATA)
 def test_metadata_that_cannot_be_used_name_store_and_array(
-    stores: dict[str, Store], encoding: Encoding, tmp_path: Path, row: str
+    few: Few, tmp_path: Path, row: str, name: str
 ) -> None:
     """Both sides at once, exit 1, and no memory taken for what was claimed, declared background or not."""
     damage, words = METADATA[row]
+    encoding = ENCODINGS[name]
+    stores = copied(few(encoding), tmp_path, encoding)
     for store in stores.values():
         damage(store)
     tracemalloc.start()
