@@ -357,7 +357,7 @@ def changed_problem(store: str, key: str, found: str, array: str = "") -> Proble
 
 
 def _place_of(handle: int) -> str | None:
-    """The path of an open file without links, where the system tells it; `realpath` takes ten times as long."""
+    """The path of an open file without links, where the system tells it: much quicker than `realpath`."""
     try:
         return os.readlink(f"/proc/self/fd/{handle}")
     except OSError:
