@@ -90,16 +90,16 @@ def chain_of(meta: ArrayMeta) -> Chain:
     Raises:
         NotDirect: not here.
     """
-    found = _chain(meta.document_text, meta.dtype, len(meta.shape))
+    found = _chain(meta.codecs_text, meta.dtype, len(meta.shape))
     if isinstance(found, str):
         raise NotDirect(found)
     return found
 
 
 @lru_cache(maxsize=4096)
-def _chain(document_text: str, dtype: np.dtype[Any], ndim: int) -> Chain | str:
-    """The chain, or why there is none; parsed once for all arrays that have the same document."""
-    document = json.loads(document_text)
+def _chain(codecs_text: str, dtype: np.dtype[Any], ndim: int) -> Chain | str:
+    """The chain, or why there is none; parsed once for all arrays, whatever the sizes of their chunks."""
+    document = json.loads(codecs_text)
     try:
         _check_dtype(document, dtype)
         if dtype.kind == "b":

@@ -33,6 +33,9 @@ CHECKSUM_CODECS = {"crc32c", "crc32", "adler32", "fletcher32", "jenkins_lookup3"
 KEPT_V2 = ("zarr_format", "dtype", "chunks", "compressor", "filters", "fill_value", "order")
 KEPT_V3 = ("zarr_format", "data_type", "chunk_grid", "chunk_key_encoding", "codecs", "fill_value")
 
+CODEC_KEYS = ("zarr_format", "data_type", "codecs", "order", "filters", "compressor")
+"""What of a document decides how a chunk is decoded, whatever its size."""
+
 Json = dict[str, Any]
 ZarrMetadata = ArrayV2Metadata | ArrayV3Metadata
 

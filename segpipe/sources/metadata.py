@@ -131,6 +131,11 @@ class ArrayMeta:
         return json.dumps(self.document, sort_keys=True, separators=(",", ":"))
 
     @cached_property
+    def codecs_text(self) -> str:
+        """What of `document` decides how a chunk is decoded, whatever its size, as JSON."""
+        return json.dumps({key: self.document[key] for key in documents.CODEC_KEYS if key in self.document})
+
+    @cached_property
     def _key_encoding(self) -> tuple[str, str]:
         """What a chunk key begins with, and what parts its numbers."""
         if self.zarr_format == 2:
