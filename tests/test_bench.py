@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segpipe.sources import storage
-from tests.bench import document, engine, kernel, logits, loops, reading, remote, stores
+from tests.bench import document, engine, kernel, layouts, logits, loops, reading, remote, stores
 from tests.bench.scale import SMALL
 from tests.bench.stores import Form, label_maps, write_copied, write_stacked
 from tests.bench.timing import Timing, take_turns
@@ -27,6 +27,14 @@ def test_argmax_table_has_a_row_for_each_case() -> None:
     rows = logits.section(SMALL).splitlines()
     assert rows[-1].startswith("| 19 | float32 | last |")
     assert rows[-1].count("|") == rows[-3].count("|")
+
+
+def test_layouts_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same pixels as images and as a scene; the section asserts that the matrices are equal."""
+    monkeypatch.setattr(stores, "RACY_S", 0.0)
+    monkeypatch.setattr(storage, "RACY_S", 0.0)
+    table = layouts.section(replace(SMALL, images=8))
+    assert all(words in table for words in ("| grouped,", "| raster, one", "| raster, tiled", "1.00 |"))
 
 
 def test_all_ways_of_reading_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:

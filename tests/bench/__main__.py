@@ -15,6 +15,7 @@ TITLES = {
     "logits": "Logits",
     "reading": "Reading",
     "engine": "The counting stage and the whole command",
+    "layouts": "Layouts",
     "memory": "Memory",
     "plan": "Large datasets",
     "small": "Small datasets and start-up",
