@@ -15,11 +15,15 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: export PREFECT_HOME := $(CURDIR)/demo/prefect
 
-.PHONY: help demo test lint bench lock environment clean
+PEERS := .venv-peers
+PEERS_LOCKED := $(PEERS)/locked-$(shell cksum < tests/peers/requirements.lock | tr ' ' '-')
+
+.PHONY: help demo test test-peers lint bench lock lock-peers environment clean
 
 help:
 	@echo "make demo    write a demo dataset and evaluate it"
 	@echo "make test    everything that continuous integration runs"
+	@echo "make test-peers  ask other tools for their figures, in an environment of their own (4 GB, Python 3.11)"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure the kernel and a whole run"
 	@echo "make lock    remake requirements.lock from pyproject.toml (needs uv)"
@@ -33,6 +37,15 @@ demo: environment
 test: lint
 	$(BIN)/python -m pytest
 
+test-peers: $(PEERS_LOCKED)
+	$(PEERS)/bin/python -m tests.peers
+
+$(PEERS_LOCKED):
+	@echo "Making $(PEERS) from tests/peers/requirements.lock (some minutes)"
+	$(or $(PYTHON),python3.11) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --require-hashes -r tests/peers/requirements.lock
+	@touch $@
+
 lint: environment
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -44,6 +57,12 @@ bench: environment
 lock:
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-strip-extras --no-header -q -o requirements.lock
+
+# Two packages are left out: a backport of Python's own typing, and torchvision, which needs another torch.
+lock-peers:
+	$(UV) pip compile tests/peers/requirements.in --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-emit-package typing --no-emit-package torchvision --no-annotate --no-header \
+		-q -o tests/peers/requirements.lock
 
 environment: $(LOCKED) $(LINKED)
 

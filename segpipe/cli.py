@@ -362,13 +362,31 @@ def show_incomplete(evaluate: Callable[[], list[Path]], *, as_json: bool) -> lis
 
 @commands.command()
 @click.argument("run", type=click.Path())
+@click.option("--conventions", is_flag=True, help="What other tools would print, and why it differs.")
 @AS_JSON
-def report(run: str, as_json: bool) -> None:
+def report(run: str, conventions: bool, as_json: bool) -> None:
     """Print the tables of a finished run.
 
     RUN is its folder, or RESULTS/SUITE/MODEL for the latest one.
     """
-    show_run(Path(run), as_json=as_json)
+    if conventions:
+        show_conventions(Path(run), as_json=as_json)
+    else:
+        show_run(Path(run), as_json=as_json)
+
+
+def show_conventions(path: Path, *, as_json: bool) -> None:
+    """Print what other tools would print of the same label maps, from the counts of a run."""
+    from segpipe.run.opened import open_run
+    from segpipe.terminal import print_conventions
+
+    run = open_run(path)
+    scores = run.conventions()
+    answer(
+        lambda: {"run": str(run.path), "conventions": [one.document() for one in scores]},
+        lambda console: print_conventions(console, scores),
+        as_json=as_json,
+    )
 
 
 def show_run(path: Path, *, as_json: bool) -> None:

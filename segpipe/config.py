@@ -400,6 +400,7 @@ class EvaluationConfig(Frozen):
     present: Literal["either", "truth"] = "either"
     worst_percent: float = Field(default=5.0, gt=0, le=100)
     metrics: tuple[str, ...] | None = None
+    conventions: Literal["all"] | tuple[str, ...] = ()
 
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)

@@ -22,6 +22,8 @@ from rich.text import Text
 from segpipe.reports.tables import (
     Table,
     aggregates_table,
+    convention_reasons,
+    conventions_table,
     counts_table,
     coverage_line,
     groups_tables,
@@ -34,6 +36,7 @@ from segpipe.run.progress import Progress, Work
 
 if TYPE_CHECKING:
     from segpipe.metrics.base import Metric
+    from segpipe.metrics.conventions.scoring import ConventionScore
     from segpipe.run.doctor import Finding
     from segpipe.run.opened import Run
 
@@ -395,6 +398,15 @@ def show_results(console: Console, run: Run) -> None:
         console.print(rich_table(table, console.width))
     console.print()
     console.print(Text(f"Report: {run.path / 'report.md'}"), soft_wrap=True)
+
+
+def print_conventions(console: Console, scores: Sequence[ConventionScore]) -> None:
+    """What other tools would print, and below it why that differs."""
+    console.print(rich_table(without(conventions_table(scores), "of"), console.width))
+    console.print()
+    console.print(Text("Why they differ", style="bold"))
+    for sentence in convention_reasons(scores):
+        console.print(Text(f"- {printable(sentence)}"))
 
 
 def _result_tables(run: Run) -> Iterator[Table]:

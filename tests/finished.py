@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from segpipe.counts.columns import ColumnKind, column_kind
 from segpipe.counts.results import ResultsReader, ResultsWriter, write_scores
 from segpipe.errors import Problem
 from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.conventions.scoring import score_conventions
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.metrics.scoring import score_counts
@@ -100,12 +102,16 @@ def finish_run(
     summary: RunSummary | None = None,
     problems: Sequence[Problem] = (),
     rules: ScoringRules | None = None,
+    conventions: Any = (),
     **settings: Any,
 ) -> Path:
     """A published run in `folder`: results, scores, reports, manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     results = write_results(folder / "results.zarr", matrices, **settings)
     scores = score_results(results, rules)
+    if conventions:
+        blocks = ((block.ids, block.cells) for block in results.blocks())
+        scores = replace(scores, conventions=score_conventions(blocks, results.classes, conventions))
     write_scores(results.path, scores)
     given = ReportInput(ResultsReader(results.path), scores, summary or summary_of(len(matrices)), problems)
     write_reports(folder, given)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from segpipe.classes import ClassList
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS, FloatArray
+from segpipe.metrics.conventions.scoring import ConventionScore
 from segpipe.metrics.rules import ScoringRules
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Scores:
         units_per_pixel: what a pixel of weight 1 counts as in `areas`; 1 without weights.
         groups: the scores of the groups of classes, with the groups in place of the classes; None where
             there are no groups, or where no summed matrix was scored.
+        conventions: what other tools would print, our own figure first; empty if nobody asked.
     """
 
     classes: ClassList
@@ -104,6 +106,7 @@ class Scores:
     per_image: Mapping[str, FloatArray] = field(default_factory=dict)
     units_per_pixel: float = 1
     groups: Scores | None = None
+    conventions: tuple[ConventionScore, ...] = ()
 
     def __getitem__(self, name: str) -> float:
         """The value of one aggregate."""

@@ -5,12 +5,15 @@ Cells are one printable line each, and are not escaped: who renders them escapes
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
+from segpipe.metrics.conventions.base import WORDS
+from segpipe.metrics.conventions.scoring import ConventionScore
 from segpipe.metrics.scores import Scores
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import pixels_text, printable, score_text, share_text
@@ -197,6 +200,56 @@ def groups_tables(scores: Scores) -> list[Table]:
         Table(f"Groups of classes{overlap}", columns, rows),
         replace(aggregates_table(scores.groups), title="Scores of groups"),
     ]
+
+
+def conventions_table(scores: Sequence[ConventionScore]) -> Table:
+    """What other tools would print of the same label maps, our own figure first."""
+    ours = scores[0].value
+    rows: Rows = [
+        (
+            one.name,
+            score_text(one.value),
+            "" if one is scores[0] else _change(one.value - ours),
+            "raises an error" if one.refused else "",
+            one.call,
+        )
+        for one in scores
+    ]
+    heads = (_words("convention"), Column("figure"), Column("difference"))
+    return Table("What other tools would print", (*heads, *map(_words, ("", "of"))), rows)
+
+
+def convention_reasons(scores: Sequence[ConventionScore]) -> list[str]:
+    """Why conventions differ from our own figure: each rule once, what it touches, what it adds to whom."""
+    others, order = scores[1:], list(WORDS)
+    steps = [(order.index(step.rule), step, one.name) for one in others for step in one.telling]
+    told: dict[str, list[str]] = {}
+    for _, step, name in sorted(steps, key=lambda item: item[0]):
+        touched = f" ({step.because})" if step.because else ""
+        told.setdefault(f"{step.words[0].upper()}{step.words[1:]}{touched}", []).append(
+            f"{name} {_change(step.change)}"
+        )
+    same = [one.name for one in others if not one.telling]
+    lines = [f"{words}: {', '.join(names)}." for words, names in told.items()]
+    if same:
+        lines.append(f"No rule makes a difference here: {', '.join(same)}.")
+    for words, names in _together((one.refused, one.name) for one in others).items():
+        lines.append(f"Stop with an error, and the figure is that without such pixels ({words}): {names}.")
+    notes = _together((one.note, one.name) for one in others)
+    return lines + [f"{names}: {note}." for note, names in notes.items()]
+
+
+def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Text -> the names that have it, one after the other; those without a text are left out."""
+    names: dict[str, list[str]] = {}
+    for text, name in pairs:
+        if text:
+            names.setdefault(text, []).append(name)
+    return {text: ", ".join(own) for text, own in names.items()}
+
+
+def _change(value: float) -> str:
+    return "undefined" if value != value else f"{value:+.4f}"
 
 
 def worst_images_table(results: ResultsReader, number: int = 10) -> Table:

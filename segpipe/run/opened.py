@@ -18,10 +18,12 @@ from segpipe.counts.results import ResultsReader
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS, chosen_metrics
+from segpipe.metrics.conventions.scoring import ConventionScore, score_conventions
 from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, Scores, html_table
 from segpipe.metrics.scoring import score_groups
+from segpipe.metrics.shares import By, confusion_shares
 from segpipe.reports.summary import RunSummary
 from segpipe.reports.tables import (
     Table,
@@ -167,6 +169,23 @@ class Run:
             raise ConfigError(message)
         names = _chosen(scored[0], metrics)
         return grouped([score_dataset(one, names) for one in scored], values, self.results.names[by])
+
+    def conventions(self, names: Sequence[str] | Literal["all"] = "all") -> tuple[ConventionScore, ...]:
+        """What other tools would print of the same label maps, and why it differs; no label map is read.
+
+        Args:
+            names: of conventions.
+
+        Raises:
+            ConfigError: there is no such convention, or the class list has no groups.
+        """
+        blocks = ((block.ids, block.cells) for block in self.results.blocks())
+        return score_conventions(blocks, self.results.classes, names)
+
+    def confusion_shares(self, by: By = "truth") -> xr.DataArray:
+        """The confusion matrix in shares of a row (`truth`), of a column (`pred`), or of all; NaN for 0/0."""
+        found = self.confusion.copy(data=confusion_shares(self.confusion.values, by))
+        return found.assign_attrs(long_name=f"share of the pixels, by {by}", units="1")
 
     def _groups(self, by: str) -> tuple[list[Any], NDArray[np.int64]]:
         """The values of a column, sorted, and the number of the value of each image."""

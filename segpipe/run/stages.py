@@ -24,6 +24,11 @@ from segpipe.errors import (
 )
 from segpipe.execution.choose import choose_cluster, group_tasks
 from segpipe.execution.loop import run_tasks
+from segpipe.metrics.conventions.scoring import (
+    ConventionScore,
+    chosen_conventions,
+    score_conventions,
+)
 from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
@@ -236,10 +241,23 @@ def _scores(run: Path) -> Scores:
     scores = score_counts(results.cells(), total, results.classes, rules, weights)
     units = scores.units_per_pixel
     groups = score_class_groups(total, results.classes, rules, units_per_pixel=units)
-    return replace(scores, groups=groups)
+    return replace(scores, groups=groups, conventions=_conventions(results, run_config(run)))
+
+
+def _conventions(results: ResultsReader, config: EvaluationConfig) -> tuple[ConventionScore, ...]:
+    if not config.conventions:
+        return ()
+    blocks = ((block.ids, block.cells) for block in results.blocks())
+    return score_conventions(blocks, results.classes, config.conventions)
 
 
 def scoring_rules(config: EvaluationConfig) -> ScoringRules:
+    """How the counts will be scored.
+
+    Raises:
+        ConfigError: there is no such metric or convention.
+    """
+    chosen_conventions(config.conventions, config.class_list())
     return ScoringRules(
         absent_class=config.absent_class,
         # `error` has been judged when the counts were reduced: there are no invalid predictions left then.

@@ -101,6 +101,11 @@ class ConventionRules:
     only_predicted: OnlyPredicted = "score"
     missing: Missing = "skip"
 
+    @property
+    def on_pixels(self) -> tuple[OutOfRange, StrayTruth]:
+        """The rules on pixels that are of no class on one side; the others are on scores."""
+        return self.out_of_range, self.stray_truth
+
     def words(self, rule: str) -> str:
         """One rule in words."""
         return WORDS[rule][str(getattr(self, rule))]

@@ -54,7 +54,7 @@ class Worst:
 
 
 class Reasons:
-    """What the rules of conventions may touch in a dataset."""
+    """What the rules of conventions may touch in a dataset, under one set of rules on pixels of no class."""
 
     def __init__(self, classes: ClassList) -> None:
         self.classes, self.images = classes, 0
@@ -64,7 +64,7 @@ class Reasons:
         self._lowest, self._invalid_truth = Worst(), 0
 
     def add(self, ids: Sequence[str], areas: ClassAreas, parts: Parts) -> None:
-        """Add images, with their areas under our own rules."""
+        """Add images, with their areas under those rules."""
         self.images += len(ids)
         self._invalid_truth += parts.invalid_truth
         for side, total in self._sides.items():

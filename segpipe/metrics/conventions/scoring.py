@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
+from segpipe.errors import ConfigError
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS, FloatArray
-from segpipe.metrics.conventions.base import CONVENTIONS, Convention, ConventionRules
+from segpipe.metrics.conventions.base import (
+    CONVENTIONS,
+    Convention,
+    ConventionRules,
+    OutOfRange,
+    StrayTruth,
+)
 from segpipe.metrics.conventions.parts import Parts
 from segpipe.metrics.conventions.reasons import Reasons, responsible
 from segpipe.metrics.sums import FixedPointSums, row_means
 
 IntArray = NDArray[np.int64]
 
-OURS = Convention(
-    name="segpipe", call="mean_iou of this report, over all classes, by the default rules", checked="tool"
-)
+OURS = Convention(name="segpipe", call="the mean IoU by the default rules, over all classes", checked="rule")
 """What every path of rules begins with."""
 
 
@@ -68,50 +73,81 @@ class ConventionScore:
     per_class: dict[str, float]
     steps: tuple[Step, ...]
 
+    @property
+    def telling(self) -> list[Step]:
+        """The steps that touch anything here."""
+        return [step for step in self.steps if step.because or step.change != 0]
+
     def document(self) -> dict[str, Any]:
         """The score as plain data."""
         return asdict(self)
 
 
+def chosen_conventions(names: Sequence[str] | Literal["all"], classes: ClassList) -> list[Convention]:
+    """The conventions of these names; `all` leaves out those of categories where there are no groups.
+
+    Raises:
+        ConfigError: there is no such convention, or the class list has no groups.
+    """
+    if names == "all":
+        return [
+            CONVENTIONS[name] for name in sorted(CONVENTIONS) if classes.groups or not _needs_groups(name)
+        ]
+    for name in names:
+        if _needs_groups(name) and not classes.groups:
+            message = f"conventions: {name!r} scores categories, and the class list has no groups"
+            raise ConfigError(message)
+    return [CONVENTIONS[name] for name in names]
+
+
+def _needs_groups(name: str) -> bool:
+    return CONVENTIONS[name].rules.groups
+
+
 def score_conventions(
     blocks: Iterable[tuple[Sequence[str], ConfusionCells]],
     classes: ClassList,
-    names: Sequence[str] | None = None,
-) -> list[ConventionScore]:
+    names: Sequence[str] | Literal["all"] = "all",
+) -> tuple[ConventionScore, ...]:
     """The figures of conventions for a dataset; excluded classes and other settings do not touch them.
 
     Args:
         blocks: ids and matrices of the images, some at a time.
         classes: the K classes; their groups are the categories.
-        names: of conventions; None means all.
+        names: of conventions.
 
     Returns:
         Our own figure first, then that of every convention asked for.
 
     Raises:
-        ConfigError: there is no such convention.
+        ConfigError: there is no such convention, or the class list has no groups.
     """
-    chosen = [OURS, *(CONVENTIONS[name] for name in (sorted(CONVENTIONS) if names is None else names))]
-    chosen = [one for one in chosen if classes.groups or not one.rules.groups]
+    chosen = [OURS, *chosen_conventions(names, classes)]
     tallies = {
         rules: Tally(rules, classes)
         for one in chosen
         for rules in (ConventionRules(), *(rules for _, rules in one.rules.path()))
     }
-    reasons = Reasons(classes)
+    reasons = {rules.on_pixels: Reasons(classes) for rules in tallies}
     for ids, cells in blocks:
         parts = Parts.of(cells)
-        reasons.add(ids, parts.areas(ConventionRules()), parts)
+        for (out_of_range, stray_truth), found in reasons.items():
+            rules = ConventionRules(out_of_range=out_of_range, stray_truth=stray_truth)
+            found.add(ids, parts.areas(rules), parts)
         for tally in tallies.values():
             tally.add(parts)
-    return [_scored(one, tallies, reasons) for one in chosen]
+    return tuple(_scored(one, tallies, reasons) for one in chosen)
 
 
-def _scored(one: Convention, tallies: dict[ConventionRules, Tally], reasons: Reasons) -> ConventionScore:
+def _scored(
+    one: Convention,
+    tallies: dict[ConventionRules, Tally],
+    reasons: dict[tuple[OutOfRange, StrayTruth], Reasons],
+) -> ConventionScore:
     before, steps = ConventionRules(), []
     for rule, after in one.rules.path():
         value, change = tallies[after].value(), tallies[after].value() - tallies[before].value()
-        because = responsible(rule, after, reasons)
+        because = responsible(rule, after, reasons[after.on_pixels])
         steps.append(
             Step(rule=rule, words=after.words(rule), value=value, change=float(change), because=because)
         )
@@ -119,7 +155,8 @@ def _scored(one: Convention, tallies: dict[ConventionRules, Tally], reasons: Rea
     tally = tallies[one.rules]
     return ConventionScore(
         name=one.name, call=one.call, note=one.note, checked=one.checked, value=tally.value(),
-        refused=reasons.refused(one.rules), per_class=tally.per_class(), steps=tuple(steps),
+        refused=reasons[one.rules.on_pixels].refused(one.rules),
+        per_class=tally.per_class(), steps=tuple(steps),
     )  # fmt: skip
 
 

@@ -41,8 +41,16 @@ def _sections(given: ReportInput) -> Iterator[str]:
     yield from _warnings(given)
     for table in _score_tables(given):
         yield markdown_table(table)
+    yield from _conventions(scores)
     yield "## Rules\n\n" + _bullets([*scores.rules.in_words(), *summary.rules])
     yield f"{HEAD}\n" + "\n\n".join(_provenance(summary)) + f"\n{HEAD_END}"
+
+
+def _conventions(scores: Scores) -> Iterator[str]:
+    """What other tools would print, and why; nothing if nobody asked."""
+    if scores.conventions:
+        yield markdown_table(tables.conventions_table(scores.conventions))
+        yield "### Why they differ\n\n" + _bullets(tables.convention_reasons(scores.conventions))
 
 
 def _score_tables(given: ReportInput) -> Iterator[Table]:

@@ -36,6 +36,7 @@ def scores_document(scores: Scores, summary: RunSummary) -> dict[str, Any]:
         "aggregates": {name: _aggregate(one) for name, one in scores.aggregates.items()},
         "classes": scores.class_rows(),
         "groups": _groups(scores),
+        "conventions": [one.document() for one in scores.conventions],
     }
 
 

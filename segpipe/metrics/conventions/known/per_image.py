@@ -19,14 +19,14 @@ for metric, call in MONAI_CALLS.items():
     convention(
         f"monai-{metric}",
         call=f"monai.metrics.{call}(include_background=True, reduction='mean', ignore_empty=True)",
-        rules=ConventionRules(metric=metric, pool="images", only_predicted="drop"),
+        rules=ConventionRules(metric=metric, stray_truth="keep pred", pool="images", only_predicted="drop"),
         checked="tool",
         note=MONAI,
     )
     convention(
         f"monai-{metric}-empty-is-one",
         call=f"monai.metrics.{call}(include_background=True, reduction='mean', ignore_empty=False)",
-        rules=ConventionRules(metric=metric, pool="images", absent="one"),
+        rules=ConventionRules(metric=metric, stray_truth="keep pred", pool="images", absent="one"),
         checked="tool",
         note=MONAI,
     )
@@ -34,7 +34,9 @@ for metric, (name, key) in NNUNET.items():
     convention(
         name,
         call=f"nnunetv2.evaluation.evaluate_predictions.compute_metrics_on_folder, foreground_mean['{key}']",
-        rules=ConventionRules(metric=metric, chosen="without first", pool="classes", missing="poison"),
+        rules=ConventionRules(
+            metric=metric, stray_truth="keep pred", chosen="without first", pool="classes", missing="poison"
+        ),
         checked="tool",
         note="class 0 is background; a class that occurs in no image makes the foreground mean NaN",
     )
