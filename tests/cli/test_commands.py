@@ -132,6 +132,33 @@ def test_a_metric_that_does_not_exist_is_told_before_anything_is_read(segpipe: S
     assert "did you mean dice?" in done.err
 
 
+def test_report_tells_what_other_tools_would_print(segpipe: Segpipe, config: Path) -> None:
+    """On request, from the counts of any run; or in the report, if the configuration asks for it."""
+    segpipe("evaluate", config, "--set", "conventions=[mmseg, nnunet]")
+    run = run_of(config)
+    done = segpipe("report", run, "--conventions")
+    assert done.code == 0
+    for words in ("What other tools would print", "torchmetrics-weighted", "Why they differ", "class road"):
+        assert words in done.out
+    document = segpipe("report", run, "--conventions", "--json").document
+    names = [one["name"] for one in document["conventions"]]
+    assert names[0] == "segpipe"
+    assert {"keras", "cityscapes-categories", "detectron2"} <= set(names)
+    stored = json.loads((run / "scores.json").read_text())["conventions"]
+    assert [one["name"] for one in stored] == ["segpipe", "mmseg", "nnunet"]
+    assert "nnunet" in (run / "report.md").read_text()
+
+
+def test_a_convention_that_does_not_exist_is_told_before_anything_is_read(
+    segpipe: Segpipe, config: Path
+) -> None:
+    """`validate` says so, with a guess."""
+    done = segpipe("validate", config, "--set", "conventions=[karas]")
+    assert done.code == 1
+    assert "no convention 'karas'; known: " in done.err
+    assert "did you mean keras?" in done.err
+
+
 def test_validate_says_what_it_checked(segpipe: Segpipe, config: Path) -> None:
     """Nothing is written."""
     done = segpipe("validate", config)
