@@ -35,7 +35,7 @@ demo: environment
 	$(BIN)/python -m flows.evaluate configs/examples/demo.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-peers: $(PEERS_LOCKED)
 	$(PEERS)/bin/python -m tests.peers

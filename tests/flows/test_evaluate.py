@@ -73,6 +73,17 @@ def test_the_flow_writes_the_same_bytes_as_the_library(config: EvaluationConfig,
     assert json.loads((run / "run.json").read_text())["state"] == "complete"
 
 
+def test_a_flow_run_evaluates_all_models(config: EvaluationConfig, demo_small: Path) -> None:
+    """Each has a run of its own, and the second finds its counts."""
+    state = ended(changed(config, also={"b": f"{demo_small}/model_b.zarr::labels"}))
+    assert state.name == "Completed"
+    runs = list(map(Path, state.result()))
+    assert [run.parent.parent.name for run in runs] == ["model_a", "b"]
+    counted = [json.loads((run / "counted.json").read_text())["counted"] for run in runs]
+    assert counted[0] > 0
+    assert counted[1] == 0
+
+
 def test_a_flow_run_shows_the_report_tables_and_progress(config: EvaluationConfig) -> None:
     """Under keys that Prefect takes, so that versions of one model stand together."""
     state = ended(config)
