@@ -153,9 +153,10 @@ def test_mcc_and_kappa_are_exact_where_products_pass_int64(matrix: list[list[int
     assert METRICS["kappa"].function(areas) == pytest.approx(kappa, rel=1e-14, abs=1e-300, nan_ok=True)
 
 
-def test_one_mistake_in_ten_thousand_million_pixels_shows() -> None:
-    """n2 is 10^20: int64 wraps around, and float64 would lose the difference of products."""
-    areas = ClassAreas(hit=[10**10 - 1, 1], truth=[10**10, 1], pred=[10**10 - 1, 2])
+@pytest.mark.parametrize("pixels", [3_037_000_498, 3_037_000_499, 4_200_000_000, 10**10])
+def test_one_mistake_in_thousands_of_millions_of_pixels_shows(pixels: int) -> None:
+    """On both sides of where n2 passes int64; float64 would lose the difference of products."""
+    areas = ClassAreas(hit=[pixels - 1, 1], truth=[pixels, 1], pred=[pixels - 1, 2])
 
     assert METRICS["mcc"].function(areas) == pytest.approx(math.sqrt(0.5), rel=1e-9)
     assert METRICS["kappa"].function(areas) == pytest.approx(2 / 3, rel=1e-9)
