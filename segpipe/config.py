@@ -30,6 +30,9 @@ from segpipe.resources import config_text
 
 Side = Literal["truth", "pred"]
 SIDES: tuple[Side, Side] = ("truth", "pred")
+OVERLAYS = ("valid",)
+"""Keys that each name an array which lies over the label maps of truth pixel by pixel."""
+
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
 """What a suite and a model may be called: they become folders of the results."""
 
@@ -95,21 +98,15 @@ class StoredAs:
     threshold: float | None = None
 
 
-class SideConfig(Frozen):
-    """Where the label maps of one side lie, and what they are stored as.
+class ArrayConfig(Frozen):
+    """Where an array lies.
 
     `store` is a folder, zip archive or URL that holds a Zarr hierarchy, `array` the path of the array (layout
     `stacked`) or of the group of arrays (layout `grouped`) inside it. `STORE::array` says both in one string.
-    The other keys are those of `StoredAs`, and what the labels, or the channels, mean.
     """
 
     store: str = Field(min_length=1)
     array: str = ""
-    representation: str = "labels"
-    class_axis: ClassAxis | None = None
-    threshold: Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)] | None = None
-    remap: dict[Label, ClassRef] | None = None
-    reduce_zero_label: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -142,6 +139,22 @@ class SideConfig(Frozen):
             raise ValueError(message)
         return value.strip("/")
 
+    def __str__(self) -> str:
+        return f"{self.store}::{self.array}" if self.array else self.store
+
+
+class SideConfig(ArrayConfig):
+    """Where the label maps of one side lie, and what they are stored as.
+
+    Beside the keys of `ArrayConfig` it has those of `StoredAs`, and what the labels, or the channels, mean.
+    """
+
+    representation: str = "labels"
+    class_axis: ClassAxis | None = None
+    threshold: Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)] | None = None
+    remap: dict[Label, ClassRef] | None = None
+    reduce_zero_label: bool | None = None
+
     @model_validator(mode="after")
     def _threshold_of_scores(self) -> SideConfig:
         if (self.representation == "binary") != (self.threshold is not None):
@@ -157,9 +170,6 @@ class SideConfig(Frozen):
     def stored_as(self) -> StoredAs:
         """What the label maps are stored as."""
         return StoredAs(self.representation, self.class_axis, self.threshold)
-
-    def __str__(self) -> str:
-        return f"{self.store}::{self.array}" if self.array else self.store
 
 
 Shade = Annotated[int, Field(ge=0, le=255)]
@@ -377,6 +387,7 @@ class EvaluationConfig(Frozen):
 
     truth: SideConfig
     pred: SideConfig
+    valid: ArrayConfig | None = None
     also: dict[Annotated[str, Field(pattern=FOLDER_NAME)], SideConfig] = {}
     layout: Annotated[LayoutConfig, BeforeValidator(_layout)] = LayoutConfig()
     image_table: ImageTable | None = None
@@ -453,8 +464,10 @@ class EvaluationConfig(Frozen):
 
     def absolute(self) -> EvaluationConfig:
         """The same with absolute paths, so that it means the same in another folder or process."""
-        sides = {side: {"store": _absolute(getattr(self, side).store)} for side in SIDES}
-        changed = {side: getattr(self, side).model_copy(update=update) for side, update in sides.items()}
+        arrays: dict[str, ArrayConfig] = {"truth": self.truth, "pred": self.pred, **self.overlays}
+        changed = {
+            name: lies.model_copy(update={"store": _absolute(lies.store)}) for name, lies in arrays.items()
+        }
         table = self.image_table and self.image_table.model_copy(
             update={"path": _absolute(self.image_table.path)}
         )
@@ -462,7 +475,13 @@ class EvaluationConfig(Frozen):
         rest |= {"results": _absolute(self.results)}
         if self.select is not None and isinstance(self.select.ids, str):
             rest["select"] = self.select.model_copy(update={"ids": _absolute(self.select.ids)})
-        return self.model_copy(update={"truth": changed["truth"], "pred": changed["pred"], **rest})
+        return self.model_copy(update={**changed, **rest})
+
+    @property
+    def overlays(self) -> dict[str, ArrayConfig]:
+        """The arrays that lie over the label maps, by their key."""
+        given = {name: getattr(self, name) for name in OVERLAYS}
+        return {name: lies for name, lies in given.items() if lies is not None}
 
     def each_model(self) -> list[EvaluationConfig]:
         """One configuration for each prediction: `pred` under the name `model`, then those of `also`."""
@@ -643,7 +662,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.get(parent)
-        if isinstance(inner, str) and parent in SIDES:
+        if isinstance(inner, str) and parent in (*SIDES, *OVERLAYS):
             store, _, array = inner.partition("::")
             inner = {"store": store, "array": array}
         elif isinstance(inner, str) and parent == "classes":
@@ -680,6 +699,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     inside: dict[str, type[BaseModel]] = {
         "truth": SideConfig,
         "pred": SideConfig,
+        **dict.fromkeys(OVERLAYS, ArrayConfig),
         "classes": ClassesConfig,
         "image_table": ImageTable,
         "select": SelectConfig,

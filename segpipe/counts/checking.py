@@ -55,11 +55,9 @@ def _documents(context: CountingContext, part: CheckedPart) -> Iterator[Problem]
     """The arrays of a bucket whose own documents differ from what the plan was made of."""
     if part.first:
         return
-    for name, store, side in (
-        ("truth", context.truth_store, part.planned.truth),
-        ("pred", context.pred_store, part.planned.pred),
-    ):
-        yield from (replace(problem, side=name) for problem in differing(open_storage(store), side.arrays))
+    for name, lies in part.planned.parts.items():
+        storage = open_storage(context.stores[name])
+        yield from (replace(problem, side=name) for problem in differing(storage, lies.arrays))
 
 
 def differing(storage: Storage, arrays: Iterable[ArrayMeta]) -> Iterator[Problem]:

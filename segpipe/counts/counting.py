@@ -6,7 +6,7 @@ This is what a worker does with a task. It is given the run's path and the numbe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +24,7 @@ from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.plan_file import num_buckets, read_buckets
 from segpipe.sources.metadata import Box
+from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
 from segpipe.sources.reader import DamagedChunkError, LabelReader
 from segpipe.sources.representations import open_labels
 from segpipe.sources.storage import Storage, open_storage
@@ -42,6 +43,7 @@ class CountingContext:
 
     Attributes:
         truth_store, pred_store: addresses of the two stores.
+        overlay_stores: name of what lies over the label maps -> address of its store.
         partials: the folder of partial counts.
         window_images: images of a stacked array that are read at a time.
         companions: folders of runs of other predictions, which are counted along where truth is the same.
@@ -54,6 +56,12 @@ class CountingContext:
     partials: str
     window_images: int
     companions: tuple[str, ...] = ()
+    overlay_stores: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stores(self) -> dict[str, str]:
+        """The addresses of all stores, by what they hold."""
+        return {"truth": self.truth_store, "pred": self.pred_store, **self.overlay_stores}
 
     def write(self, run: Path) -> None:
         """Write it into a run's folder."""
@@ -104,10 +112,14 @@ class Counted:
 
 @dataclass(frozen=True)
 class _Window:
-    """Some images in memory, all of one size; `images`: places in the bucket, `job`: whose pred it is."""
+    """Some images in memory, all of one size.
+
+    `images` are places in the bucket, `valid` is None where all pixels are, `job` tells whose pred it is.
+    """
 
     images: Sequence[int]
     truth: LabelMaps
+    valid: NDArray[np.bool_] | None
     pred: LabelMaps
     job: _Job
 
@@ -158,7 +170,8 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
 
 
 def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCounts:
-    counts = count_images(window.truth, window.pred, context.truth_rules, context.pred_rules)
+    rules = context.truth_rules, context.pred_rules
+    counts = count_images(window.truth, window.pred, *rules, window.valid)
     expected = [prod(bucket.sizes[image]) for image in window.images]
     if counts.cells.pixels().tolist() != expected:
         message = f"bucket {bucket.number}: counted {counts.cells.pixels().tolist()} pixels of {expected}"
@@ -240,13 +253,16 @@ def _load_all(
 
 
 def _companions(run: Path, part: BucketPart, bucket: Bucket) -> Iterator[_Job]:
-    """The same bucket of other predictions, where it has the same truth and has not been counted."""
+    """The same bucket of other predictions, where all but pred is the same and it has not been counted."""
     for folder in map(Path, read_context(run).companions):
         if part != BucketPart(bucket.number) or bucket.number >= num_buckets(folder / PLAN_NAME):
             continue
         context = read_context(folder)
         (own,) = read_buckets(folder / PLAN_NAME, [bucket.number])
-        same = (own.ids, own.sizes, own.truth) == (bucket.ids, bucket.sizes, bucket.truth)
+        same = all(
+            getattr(own, name) == getattr(bucket, name)
+            for name in ("ids", "sizes", "truth", "overlays", "filled")
+        )
         if same and own.key not in PartialStore(Path(context.partials)):
             yield _Job(folder, context, own)
 
@@ -254,7 +270,7 @@ def _companions(run: Path, part: BucketPart, bucket: Bucket) -> Iterator[_Job]:
 def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Problem]]:
     """The windows of a part of a bucket; a list of problems in place of an image that cannot be read.
 
-    Truth is read once for all jobs, and one prediction is in memory at a time.
+    Truth and what lies over it is read once for all jobs, and one prediction is in memory at a time.
     """
     lead, *companions = jobs
     bucket, context = lead.bucket, lead.context
@@ -262,23 +278,25 @@ def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Pro
     pred, *others = (
         _Side("pred", job.bucket, job.bucket.pred, open_storage(job.context.pred_store)) for job in jobs
     )
+    mask = _Mask(bucket, context)
     images = range(part.first, len(bucket.ids) if part.last is None else part.last)
     for start in range(0, len(images), context.window_images):
         window = images[start : start + context.window_images]
         try:
-            labels = truth.read(window)
-            yield _Window(window, labels, pred.read(window), lead)
+            labels, valid = truth.read(window), mask.read(window)
+            yield _Window(window, labels, valid, pred.read(window), lead)
         except DamagedChunkError:
             # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
             for image in window:
                 try:
-                    yield _Window([image], truth.read([image]), pred.read([image]), lead)
+                    labels, valid = truth.read([image]), mask.read([image])
+                    yield _Window([image], labels, valid, pred.read([image]), lead)
                 except DamagedChunkError as error:
                     yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
             continue
         for job, other in zip(companions, others, strict=True):
             with suppress(DamagedChunkError, InputChangedError):
-                yield _Window(window, labels, other.read(window), job)
+                yield _Window(window, labels, valid, other.read(window), job)
 
 
 class _Side:
@@ -302,6 +320,19 @@ class _Side:
             error.problems[:] = [replace(problem, side=self._name) for problem in error.problems]
             raise
 
+    def incomplete(self, images: Sequence[int], absent: Sequence[Box]) -> DamagedChunkError:
+        """That parts of some images were never stored."""
+        found = Problem(
+            kind="missing chunk",
+            side=self._name,
+            store=self._storage.url,
+            array=self._side.arrays[self._side.array[images[0]]].path,
+            found="parts of shards that were never stored",
+            expected="every chunk written",
+            advice=ABSENT_OVERLAY_ADVICE,
+        )
+        return DamagedChunkError([found] * min(1, len(absent)), absent[:1])
+
     def _reader(self, array: int) -> LabelReader:
         if self._open is None or self._open[0] != array:
             meta, objects = self._side.arrays[array], self._side.objects[array]
@@ -309,13 +340,43 @@ class _Side:
         return self._open[1]
 
 
+class _Mask:
+    """Reads which pixels of a bucket are valid."""
+
+    def __init__(self, bucket: Bucket, context: CountingContext) -> None:
+        self._side: _Side | None = None
+        if "valid" in bucket.overlays:
+            lies, storage = bucket.overlays["valid"], open_storage(context.overlay_stores["valid"])
+            self._side = _Side("valid", bucket, lies, storage)
+        self._absent_is_fill = "valid" in bucket.filled
+
+    def read(self, images: Sequence[int]) -> NDArray[np.bool_] | None:
+        """bool, the shape of the label maps; None: all pixels are valid.
+
+        Raises:
+            DamagedChunkError: part of it cannot be read, or was never stored, and nothing declares that.
+            InputChangedError: an object is not what the inventory saw.
+        """
+        if self._side is None:
+            return None
+        maps = self._side.read(images)
+        if maps.absent and not self._absent_is_fill:
+            raise self._side.incomplete(images, [box for _, box in maps.absent])
+        assert maps.values is not None
+        mask: NDArray[np.bool_] = maps.values != 0
+        return mask
+
+
 def _gather(reader: LabelReader, unit: int, indices: list[int], extent: Box) -> LabelMaps:
     """An extent at some positions of an array, in the order asked for; no chunk is read twice.
 
-    `unit` is how many positions are decoded at once.
+    `unit` is how many positions are decoded at once. What has no position lies over all images alike.
     """
-    if indices == [-1]:
-        return LabelMaps(reader.read(extent)[np.newaxis], [(0, box) for box in reader.absent(extent)])
+    if indices[0] < 0:
+        over = reader.read(extent)[np.newaxis]
+        if len(indices) > 1:
+            over = np.broadcast_to(over, (len(indices), *over.shape[1:]))
+        return LabelMaps(over, [(at, box) for at in range(len(indices)) for box in reader.absent(extent)])
     held: list[int] = []
     values: list[NDArray[Any]] = []
     absent: list[Region] = []

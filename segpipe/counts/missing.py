@@ -49,23 +49,10 @@ def judge_absent(counts: ImageCounts, *, truth_is_fill: bool, pred_is_fill: bool
             (counts.absent_pred, False, True),
             (counts.absent_both, True, True),
         ):
-            cells = _moved(cells, part, lost_truth and not truth_is_fill, lost_pred and not pred_is_fill)
+            no_class = np.full_like(part.truth_codes, cells.num_classes)
+            cells = cells.moved(
+                part,
+                no_class if lost_truth and not truth_is_fill else part.truth_codes,
+                no_class if lost_pred and not pred_is_fill else part.pred_codes,
+            )
     return Judged(cells, affected, np.stack([truth, pred], axis=1))
-
-
-def _moved(cells: ConfusionCells, part: ConfusionCells, truth: bool, pred: bool) -> ConfusionCells:
-    """Move a part of the counts to the row *ignored*, the column *void*, or both."""
-    if not (truth or pred) or not len(part.cells):
-        return cells
-    codes = np.int64(cells.num_codes)
-    rows = np.full_like(part.truth_codes, cells.num_classes) if truth else part.truth_codes
-    columns = np.full_like(part.pred_codes, cells.num_classes) if pred else part.pred_codes
-    image = np.concatenate([cells.image_of_cell, part.image_of_cell, part.image_of_cell])
-    cell = np.concatenate([cells.cells.astype(np.int64), part.cells.astype(np.int64), rows * codes + columns])
-    count = np.concatenate([cells.counts, -part.counts, part.counts])
-    keys, place = np.unique(image * codes**2 + cell, return_inverse=True)
-    sums = np.zeros(len(keys), np.int64)
-    np.add.at(sums, place, count)
-    keys, sums = keys[sums != 0], sums[sums != 0]
-    offsets = np.searchsorted(keys // codes**2, np.arange(len(cells) + 1))
-    return ConfusionCells(cells.num_classes, offsets, (keys % codes**2).astype(np.uint32), sums)

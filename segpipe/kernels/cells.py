@@ -76,6 +76,34 @@ class ConfusionCells:
         where = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
         return ConfusionCells(self.num_classes, offsets, self.cells[where], self.counts[where])
 
+    def moved(
+        self, part: ConfusionCells, truth_codes: NDArray[np.int64], pred_codes: NDArray[np.int64]
+    ) -> ConfusionCells:
+        """The matrices with a part of their counts in other cells.
+
+        Args:
+            part: counts of the same images that are in the matrices.
+            truth_codes, pred_codes: int64 (cell of the part,); where they are moved to.
+
+        >>> E = ConfusionCells.from_dense(np.array([[[3, 1, 0], [0, 0, 0], [0, 0, 0]]]))
+        >>> part = ConfusionCells.from_dense(np.array([[[2, 0, 0], [0, 0, 0], [0, 0, 0]]]))
+        >>> E.moved(part, np.array([1]), np.array([0])).dense()[0].tolist()
+        [[1, 1, 0], [2, 0, 0], [0, 0, 0]]
+        """
+        if not len(part.cells):
+            return self
+        codes = np.int64(self.num_codes)
+        image = np.concatenate([self.image_of_cell, part.image_of_cell, part.image_of_cell])
+        target = truth_codes * codes + pred_codes
+        cell = np.concatenate([self.cells.astype(np.int64), part.cells.astype(np.int64), target])
+        count = np.concatenate([self.counts, -part.counts, part.counts])
+        keys, place = np.unique(image * codes**2 + cell, return_inverse=True)
+        sums = np.zeros(len(keys), np.int64)
+        np.add.at(sums, place, count)
+        keys, sums = keys[sums != 0], sums[sums != 0]
+        offsets = np.searchsorted(keys // codes**2, np.arange(len(self) + 1))
+        return ConfusionCells(self.num_classes, offsets, (keys % codes**2).astype(np.uint32), sums)
+
     def times(self, factors: NDArray[np.int64]) -> ConfusionCells:
         """The matrices, each times a whole number (image,)."""
         counts = self.counts * np.repeat(factors, np.diff(self.offsets))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
@@ -84,6 +84,8 @@ class Bucket:
         ids: of its images, in order.
         sizes: (y, x) or (z, y, x) of each image, px.
         truth, pred: where the label maps lie.
+        overlays: where lies what is over them, by name; they have an array for every image.
+        filled: those of the overlays whose absent chunks are declared to be the fill value.
         key: the key of its partial counts.
         whole_key: where the images were selected from those of a larger bucket, the key of that one's partial
             counts, in which those of these images are; else empty.
@@ -94,15 +96,25 @@ class Bucket:
     sizes: tuple[tuple[int, ...], ...]
     truth: BucketSide
     pred: BucketSide
+    overlays: Mapping[str, BucketSide] = field(default_factory=dict)
+    filled: tuple[str, ...] = ()
     key: str = ""
     whole_key: str = ""
+
+    @property
+    def parts(self) -> dict[str, BucketSide]:
+        """All that is read for it, by name: `truth`, `pred`, and the overlays."""
+        return {"truth": self.truth, "pred": self.pred, **self.overlays}
 
     @cached_property
     def stored_bytes(self) -> int:
         """The bytes of all its objects, as they are stored."""
-        sides = (self.truth, self.pred)
         return sum(
-            info.size for side in sides for objects in side.objects for info in objects.values() if info
+            info.size
+            for part in self.parts.values()
+            for objects in part.objects
+            for info in objects.values()
+            if info
         )
 
     @cached_property

@@ -59,10 +59,9 @@ def cut_buckets(inventory: Inventory, alignment: Alignment, bucket_images: int) 
 
 
 def image_bytes(inventory: Inventory) -> int:
-    """Bytes of the label maps of truth and pred of the largest image."""
-    truth, pred = inventory.truth, inventory.pred
-    largest = int(truth.pixels.max(initial=0))
-    return largest * (_label_bytes(truth) + _label_bytes(pred))
+    """Bytes of all that is read of the largest image; what lies over it is held as a mask as well."""
+    largest = int(inventory.truth.pixels.max(initial=0))
+    return largest * (sum(map(_label_bytes, inventory.image_sets.values())) + len(inventory.overlays))
 
 
 def units_along_images(images: ImageSet) -> tuple[int, int]:
@@ -79,7 +78,9 @@ def read_amplification(inventory: Inventory, alignment: Alignment, cut: Cut) -> 
     within = np.arange(len(bucket)) - cut.starts[bucket]
     window = bucket * (len(bucket) + 1) + within // cut.window_images
     read = needed = 0
-    for images, position in ((inventory.truth, alignment.truth), (inventory.pred, alignment.pred)):
+    over = [(overlay.images, overlay.position[alignment.truth]) for overlay in inventory.overlays.values()]
+    sides = [(inventory.truth, alignment.truth), (inventory.pred, alignment.pred), *over]
+    for images, position in sides:
         there = position >= 0
         if there.any():
             decoded, stored = _decoded_bytes(images, position[there], window[there])
@@ -128,7 +129,7 @@ def _one_box(images: ImageSet) -> bool:
 
 def _window_images(inventory: Inventory) -> int:
     per_image = max(1, image_bytes(inventory))
-    joint = lcm(units_along_images(inventory.truth)[1], units_along_images(inventory.pred)[1])
+    joint = lcm(*(units_along_images(images)[1] for images in inventory.image_sets.values()))
     if joint * per_image > WINDOW_LIMIT_BYTES:
         return max(1, WINDOW_LIMIT_BYTES // per_image)
     return max(1, WINDOW_BYTES // (joint * per_image)) * joint

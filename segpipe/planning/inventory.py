@@ -1,43 +1,51 @@
-"""What lies in the two stores: one listing each, and the images that the layout finds in it."""
+"""What lies in the stores: one listing each, and the images that the layout finds in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from segpipe.classes import LabelRules
-from segpipe.config import EvaluationConfig, Side, SideConfig
+from segpipe.config import ArrayConfig, EvaluationConfig, Side, SideConfig
 from segpipe.errors import InputError, Problem
 from segpipe.sources.asked import ask_at_once
 from segpipe.sources.completeness import only_written
 from segpipe.sources.layouts import ImageSet, find_images
 from segpipe.sources.metadata import StoreView, view_store
+from segpipe.sources.overlays import Overlay, find_overlay
 from segpipe.sources.representations import expected_channels
 from segpipe.sources.storage import content_hashed, open_storage
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The images of both sides, with the objects that hold them."""
+    """The images of both sides and of what lies over them, with the objects that hold them."""
 
     truth: ImageSet
     pred: ImageSet
+    overlays: Mapping[str, Overlay] = field(default_factory=dict)
+
+    @property
+    def image_sets(self) -> dict[str, ImageSet]:
+        """All that is read, by name: `truth`, `pred`, and the overlays."""
+        over = {name: overlay.images for name, overlay in self.overlays.items()}
+        return {"truth": self.truth, "pred": self.pred, **over}
 
 
 def take_inventory(config: EvaluationConfig) -> Inventory:
-    """List both stores (one store once, two at the same time) and find the images.
+    """List the stores (one store once, two at the same time) and find the images.
 
     Raises:
-        InputError: with the problems of both sides.
+        InputError: with the problems of both sides; where there are none, with those of the overlays.
     """
     views: dict[str, Future[StoreView]] = {}
     found: list[ImageSet] = []
     problems: list[Problem] = []
     with ThreadPoolExecutor(2) as listing:
-        for settings in (config.truth, config.pred):
-            if settings.store not in views:
-                views[settings.store] = listing.submit(_view, settings.store)
+        for lies in (config.truth, config.pred, *config.overlays.values()):
+            if lies.store not in views:
+                views[lies.store] = listing.submit(_view, lies.store)
         sides: list[tuple[Side, SideConfig]] = [("truth", config.truth), ("pred", config.pred)]
         for side, settings in sides:
             try:
@@ -51,9 +59,30 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
                 found.append(_with_content(images, settings) if config.fingerprint == "content" else images)
             except InputError as error:
                 problems += [replace(problem, side=side) for problem in error.problems]
+        if problems:
+            raise InputError(problems)
+        truth, pred = found
+        return Inventory(truth, pred, _overlays(config, views, truth))
+
+
+def _overlays(
+    config: EvaluationConfig, views: Mapping[str, Future[StoreView]], truth: ImageSet
+) -> dict[str, Overlay]:
+    """What lies over the images of truth, by name."""
+    overlays: dict[str, Overlay] = {}
+    problems: list[Problem] = []
+    for name, lies in config.overlays.items():
+        try:
+            found = find_overlay(config.layout, views[lies.store].result(), lies.array, truth)
+            ask_at_once(found.images.objects, _unit_keys(found.images))
+            if config.fingerprint == "content":
+                found = replace(found, images=_with_content(found.images, lies))
+            overlays[name] = found
+        except InputError as error:
+            problems += [replace(problem, side=name) for problem in error.problems]
     if problems:
         raise InputError(problems)
-    return Inventory(*found)
+    return overlays
 
 
 def _channel_problems(images: ImageSet, side: Side, rules: LabelRules) -> list[Problem]:
@@ -96,7 +125,7 @@ def _view(store: str) -> StoreView:
     return view_store(open_storage(store))
 
 
-def _with_content(images: ImageSet, settings: SideConfig) -> ImageSet:
+def _with_content(images: ImageSet, settings: ArrayConfig) -> ImageSet:
     """The same images with the content of every chunk of label maps hashed."""
     stored = [key for key in _unit_keys(images) if key in images.objects]
     return replace(images, objects=content_hashed(open_storage(settings.store), images.objects, stored))

@@ -25,13 +25,19 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
     part of it as `absent`. What is read in its place does not depend on the configuration: the pixels of
     absent objects are counted as the fill value *and apart*, so that every policy can be applied afterwards.
 
+    Of what lies over label maps there is no part apart: whether its absent chunks are declared to be the fill
+    value is in the key. Without an overlay nothing of this is in it.
+
     Not in it: names, policies, selections, where the store lies, the cluster.
     """
-    identity = [
+    identity: list[Any] = [
         [SCHEMA_VERSION, COUNTING_VERSION, "confusion", truth_rules.num_classes],
         [truth_rules.identity, pred_rules.identity],
         [bucket.ids, shared(bucket.sizes), _side(bucket.truth), _side(bucket.pred)],
     ]
+    if bucket.overlays:
+        over = [[name, _side(side), name in bucket.filled] for name, side in sorted(bucket.overlays.items())]
+        identity.append(over)
     return blake2b(_as_text(identity).encode(), digest_size=20).hexdigest()
 
 

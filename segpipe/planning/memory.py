@@ -21,13 +21,14 @@ READ_AT_ONCE = 10
 def task_memory(inventory: Inventory, cut: Cut) -> int:
     """Bytes that one task may hold beside the process itself.
 
-    Three windows of both sides (one is counted, the next is read, and what is read may be put in order), and
-    the chunks that are being decoded with their stored bytes, which are at most as large. Logits and the like
-    are decoded part by part, of which no more than one is held.
+    Three windows of all that is read (one is counted, the next is read, and what is read may be put in
+    order), and the chunks that are being decoded with their stored bytes, which are at most as large. Logits
+    and the like are decoded part by part, of which no more than one is held.
     """
     window = cut.window_images * image_bytes(inventory)
-    decoding = max(_decoding(inventory.truth, cut), _decoding(inventory.pred, cut))
-    parts = max(part_bytes(array) for side in (inventory.truth, inventory.pred) for array in side.arrays)
+    sides = inventory.image_sets.values()
+    decoding = max(_decoding(images, cut) for images in sides)
+    parts = max(part_bytes(array) for images in sides for array in images.arrays)
     return 3 * window + decoding + parts
 
 

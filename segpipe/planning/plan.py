@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.config import EvaluationConfig, Side
+from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.errors import Problem
 from segpipe.metrics.weights import check_weights
 from segpipe.planning.alignment import Alignment, align
@@ -21,6 +21,7 @@ from segpipe.planning.keys import bucket_key
 from segpipe.planning.selection import Whole, select_from, wanted_images
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.metadata import ArrayMeta
+from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
 from segpipe.sources.representations import fill_label
 from segpipe.sources.storage import ObjectInfo
 from segpipe.sources.tables import join_table
@@ -91,16 +92,33 @@ class Plan:
             sizes=_tuples(self.inventory.truth.sizes[truth]),
             truth=_bucket_side(self.inventory.truth, truth),
             pred=_bucket_side(self.inventory.pred, pred),
+            overlays={
+                name: _bucket_side(overlay.images, overlay.position[truth])
+                for name, overlay in self.inventory.overlays.items()
+            },
+            filled=self._filled,
         )
 
-    def missing_rule(self, side: Side) -> str:
-        """What an absent chunk of one side is taken for: the store's own declaration, else the setting."""
-        images = self.inventory.truth if side == "truth" else self.inventory.pred
-        return "are_fill_value" if images.declares_missing_fill else self.config.missing_chunks
+    @cached_property
+    def _filled(self) -> tuple[str, ...]:
+        """The overlays whose absent chunks are declared to be the fill value."""
+        overlays = self.inventory.overlays
+        return tuple(name for name in overlays if self.missing_rule(name) == "are_fill_value")
+
+    def missing_rule(self, name: str) -> str:
+        """What an absent chunk of truth, pred or an overlay is taken for.
+
+        The store's own declaration goes before the setting. What an overlay says is never guessed: it has
+        either the fill value there, or absent chunks are an error.
+        """
+        setting = self.config.missing_chunks
+        if self.inventory.image_sets[name].declares_missing_fill or setting == "are_fill_value":
+            return "are_fill_value"
+        return setting if name in SIDES else "error"
 
 
 def make_plan(config: EvaluationConfig) -> Plan:
-    """Look at both stores and lay out the work; no pixel is read and nothing is written.
+    """Look at the stores and lay out the work; no pixel is read and nothing is written.
 
     Raises:
         InputError: everything that is wrong with the stores, at once.
@@ -155,13 +173,12 @@ class AbsentObjects:
 
     stored: int = 0
     absent: int = 0
-    arrays: dict[tuple[Side, str], list[str]] = field(default_factory=dict)
-    totals: dict[tuple[Side, str], list[int]] = field(default_factory=dict)
+    arrays: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    totals: dict[tuple[str, str], list[int]] = field(default_factory=dict)
 
     def add(self, bucket: Bucket) -> None:
         """Look through one bucket."""
-        sides: list[tuple[Side, BucketSide]] = [("truth", bucket.truth), ("pred", bucket.pred)]
-        for side, part in sides:
+        for side, part in bucket.parts.items():
             for array, objects in zip(part.arrays, part.objects, strict=True):
                 lost = [key for key, info in objects.items() if info is None]
                 self.stored += len(objects) - len(lost)
@@ -170,12 +187,12 @@ class AbsentObjects:
                 total[0] += len(lost)
                 total[1] += len(objects)
                 names = self.arrays.setdefault((side, array.path), [])
-                names += lost[: FIRST_KEYS - len(names)]
+                names += [key for key in lost if key not in names][: FIRST_KEYS - len(names)]
 
     def problems(self, plan: Plan) -> list[Problem]:
         """One problem for each array with absent objects that no declaration covers."""
         found = []
-        by_side = {"truth": plan.inventory.truth, "pred": plan.inventory.pred}
+        by_side = plan.inventory.image_sets
         arrays = {(side, array.path): array for side, images in by_side.items() for array in images.arrays}
         for (side, path), (absent, total) in self.totals.items():
             if not absent or plan.missing_rule(side) != "error":
@@ -191,14 +208,20 @@ class AbsentObjects:
                     chunk=", ".join(names) + (", ..." if absent > len(names) else ""),
                     found=f"{absent} of {total} chunks absent, to be read as {fill}",
                     expected="every chunk written",
-                    advice=ABSENT_ADVICE,
+                    advice=ABSENT_ADVICE if side in SIDES else ABSENT_OVERLAY_ADVICE,
                 )
             )
         return found
 
 
-def _fill(plan: Plan, side: Side, array: ArrayMeta) -> str:
+def _fill(plan: Plan, name: str, array: ArrayMeta) -> str:
     """The fill value of an array and what it would be taken for."""
+    if name in SIDES:
+        return _fill_label(plan, "truth" if name == "truth" else "pred", array)
+    return f"the fill value {array.fill_value} ({'valid' if array.fill_value else 'not valid'})"
+
+
+def _fill_label(plan: Plan, side: Side, array: ArrayMeta) -> str:
     rules = plan.config.rules(side)
     code = rules.code(fill_label(array))
     names = (*plan.config.classes.names, "ignored" if side == "truth" else "void", "an invalid label")

@@ -49,6 +49,7 @@ _SIDE = [
     ("index", pa.list_(pa.int64())),
     ("corner", _PIXELS),
 ]
+_OVERLAY = pa.struct([("name", pa.string()), ("filled", pa.bool_()), ("lies", pa.struct(_SIDE))])
 SCHEMA = pa.schema(
     [
         ("bucket", pa.int64()),
@@ -59,8 +60,10 @@ SCHEMA = pa.schema(
         ("size", _PIXELS),
         ("truth_fingerprint", pa.string()),
         ("pred_fingerprint", pa.string()),
+        ("overlay_fingerprints", pa.list_(pa.struct([("name", pa.string()), ("hash", pa.string())]))),
         ("truth", pa.struct(_SIDE)),
         ("pred", pa.struct(_SIDE)),
+        ("overlays", pa.list_(_OVERLAY)),
     ]
 )
 
@@ -130,8 +133,15 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
         "size": shared(bucket.sizes),
         "truth_fingerprint": bucket.truth.fingerprint,
         "pred_fingerprint": bucket.pred.fingerprint,
+        "overlay_fingerprints": [
+            {"name": name, "hash": part.fingerprint} for name, part in bucket.overlays.items()
+        ],
         "truth": _side_row(bucket.truth),
         "pred": _side_row(bucket.pred),
+        "overlays": [
+            {"name": name, "filled": name in bucket.filled, "lies": _side_row(part)}
+            for name, part in bucket.overlays.items()
+        ],
     }
 
 
@@ -177,6 +187,8 @@ def _planned(row: dict[str, Any]) -> PlannedBucket:
         sizes=spread([tuple(size) for size in row["size"]], images),
         truth=_side(row["truth"], images),
         pred=_side(row["pred"], images),
+        overlays={over["name"]: _side(over["lies"], images) for over in row["overlays"]},
+        filled=tuple(over["name"] for over in row["overlays"] if over["filled"]),
         key=row["key"],
         whole_key=row["whole_key"],
     )

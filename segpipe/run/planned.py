@@ -36,7 +36,7 @@ class PlanSummary:
         skipped_images, skipped_pixels: left out by settings.
         buckets, hits: units of partial counts, and how many of them are there already.
         pixels_left, stored_bytes_left: what is still to be counted.
-        objects, stored_bytes, absent_objects: in both stores, of the label maps to be evaluated.
+        objects, stored_bytes, absent_objects: in the stores, of the label maps to be evaluated.
         decoded_bytes: of those label maps.
         read_amplification: bytes decoded over bytes there are.
         tasks, task_memory_bytes, cluster, estimate_s: how the rest will be counted.
@@ -138,6 +138,7 @@ def counting_context(plan: Plan, partials: PartialStore) -> CountingContext:
         pred_rules=config.rules("pred"),
         partials=str(partials.folder),
         window_images=plan.cut.window_images,
+        overlay_stores={name: lies.store for name, lies in config.overlays.items()},
     )
 
 
@@ -171,7 +172,7 @@ class _Sums:
 
 def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
     inventory = plan.inventory
-    per_pixel = sum(stored_bytes(side.arrays[0]) for side in (inventory.truth, inventory.pred))
+    per_pixel = sum(stored_bytes(images.arrays[0]) for images in inventory.image_sets.values())
     seconds = estimate_s(sums.left["pixels"] * per_pixel, sums.left["objects"])
     cluster = choose_cluster(plan.config.cluster, seconds)
     warnings = list(_warnings(plan))
@@ -197,7 +198,7 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
         cluster=cluster.words(),
         estimate_s=seconds,
         aligned_by=plan.alignment.by,
-        reader=readers_in_words({"truth": inventory.truth.arrays, "pred": inventory.pred.arrays}),
+        reader=readers_in_words({name: images.arrays for name, images in inventory.image_sets.items()}),
         warnings=warnings,
     )
 
@@ -205,7 +206,7 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
 def _warnings(plan: Plan) -> Iterator[str]:
     if plan.alignment.by == "index":
         yield "Neither store has image ids: images were matched by their position."
-    for name, images in (("truth", plan.inventory.truth), ("pred", plan.inventory.pred)):
+    for name, images in plan.inventory.image_sets.items():
         yield from (
             f"Metadata of {name} left out: {column}: {why}." for column, why in images.left_out.items()
         )

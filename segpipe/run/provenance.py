@@ -67,6 +67,7 @@ def run_summary(
             "host": state["host"],
             "truth": str(config.truth),
             "pred": str(config.pred),
+            **{name: str(lies) for name, lies in config.overlays.items()},
             "reader": planned.reader,
             "fingerprints": fingerprints(run),
             "plan": {name: value for name, value in planned.__dict__.items() if name != "warnings"},
@@ -77,9 +78,13 @@ def run_summary(
 
 
 def fingerprints(run: Path) -> dict[str, str]:
-    """One hash for all that was read of each side, from the plan's fingerprints of the buckets."""
-    table = pq.read_table(run / PLAN_NAME, columns=[f"{side}_fingerprint" for side in SIDES])
+    """One hash for all that was read of each store, from the plan's fingerprints of the buckets."""
+    columns = [*(f"{side}_fingerprint" for side in SIDES), "overlay_fingerprints"]
+    table = pq.read_table(run / PLAN_NAME, columns=columns)
     texts = {side: "".join(table[f"{side}_fingerprint"].to_pylist()) for side in SIDES}
+    for overlays in table["overlay_fingerprints"].to_pylist():
+        for overlay in overlays:
+            texts[overlay["name"]] = texts.get(overlay["name"], "") + overlay["hash"]
     return {side: blake2b(text.encode(), digest_size=20).hexdigest() for side, text in texts.items()}
 
 
@@ -129,6 +134,7 @@ def _rules(config: EvaluationConfig) -> list[str]:
     return [
         f"Label values are {words}; ignored in truth: {list(config.ignore_labels) or 'none'}; "
         f"void in predictions: {list(config.void_labels) or 'none'}.",
+        *(["Pixels where the array `valid` is 0 are ignored."] if config.valid else []),
         f"Images without a prediction: on_missing_pred: {config.on_missing_pred}.",
         f"Chunks that were never written: missing_chunks: {config.missing_chunks}.",
         f"Labels that no rule names: invalid_truth: {config.invalid_truth}, "

@@ -79,7 +79,7 @@ def validate(config: EvaluationConfig, *, deep: bool = False, progress: Progress
 
 
 def _strays(plan: Plan) -> Iterator[str]:
-    for name, images in (("truth", plan.inventory.truth), ("pred", plan.inventory.pred)):
+    for name, images in plan.inventory.image_sets.items():
         strays = stray_objects(images.arrays, images.objects)
         if strays:
             yield (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segpipe.classes import LabelRules
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.confusion import count_confusion
-from segpipe.kernels.positions import InvalidValues, find_invalid
+from segpipe.kernels.positions import InvalidValue, InvalidValues, find_invalid
 
 INVALID_SHOWN = 8
 """Distinct invalid values that are kept of each image and side, each with its first position."""
@@ -85,7 +85,11 @@ class ImageCounts:
 
 
 def count_images(
-    truth: LabelMaps, pred: LabelMaps, truth_rules: LabelRules, pred_rules: LabelRules
+    truth: LabelMaps,
+    pred: LabelMaps,
+    truth_rules: LabelRules,
+    pred_rules: LabelRules,
+    valid: NDArray[np.bool_] | None = None,
 ) -> ImageCounts:
     """Count the pixels of some images by the codes of truth and prediction.
 
@@ -93,6 +97,8 @@ def count_images(
         truth: label maps (image, y, x).
         pred: label maps of the same shape, or none at all.
         truth_rules, pred_rules: raw value -> code.
+        valid: the shape of truth. A pixel that is not valid is *ignored*, whatever the two label maps hold
+            there; of pred what is invalid is void there. None: all pixels are valid.
 
     Returns:
         Counts whose cells sum to the pixels of each image.
@@ -103,13 +109,39 @@ def count_images(
         pred = LabelMaps(np.broadcast_to(np.zeros(1, np.uint8), values.shape))
         pred_rules = LabelRules(pred_rules.num_classes, {0: pred_rules.no_class})
     assert pred.values is not None
-    cells = count_confusion(values, pred.values, truth_rules, pred_rules)
-    counts = _absent_parts(truth, pred, truth_rules, pred_rules)
-    return replace(counts, cells=cells, invalid=_invalid(values, pred.values, cells, truth_rules, pred_rules))
+    rules = truth_rules, pred_rules
+    cells = _count(values, pred.values, valid, *rules)
+    counts = _absent_parts(truth, pred, valid, *rules)
+    return replace(counts, cells=cells, invalid=_invalid(values, pred.values, valid, cells, *rules))
+
+
+def _count(
+    truth: NDArray[Any],
+    pred: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    truth_rules: LabelRules,
+    pred_rules: LabelRules,
+) -> ConfusionCells:
+    """Count all pixels, then move those that are not valid: neither label map is changed."""
+    cells = count_confusion(truth, pred, truth_rules, pred_rules)
+    if valid is None or valid.all():
+        return cells
+    parts = []
+    for image, kept in enumerate(valid):
+        pair = truth[image][~kept][np.newaxis], pred[image][~kept][np.newaxis]
+        parts.append(count_confusion(*pair, truth_rules, pred_rules))
+    out = ConfusionCells.concatenate(parts)
+    ignored = np.full_like(out.truth_codes, truth_rules.no_class)
+    labels = np.where(out.pred_codes == pred_rules.invalid, pred_rules.no_class, out.pred_codes)
+    return cells.moved(out, ignored, labels)
 
 
 def _absent_parts(
-    truth: LabelMaps, pred: LabelMaps, truth_rules: LabelRules, pred_rules: LabelRules
+    truth: LabelMaps,
+    pred: LabelMaps,
+    valid: NDArray[np.bool_] | None,
+    truth_rules: LabelRules,
+    pred_rules: LabelRules,
 ) -> ImageCounts:
     assert truth.values is not None
     assert pred.values is not None
@@ -124,7 +156,8 @@ def _absent_parts(
         masks = (without_truth & ~without_pred, without_pred & ~without_truth, without_truth & without_pred)
         for part, mask in zip(parts, masks, strict=True):
             pair = truth.values[image][mask][np.newaxis], pred.values[image][mask][np.newaxis]
-            part.append(count_confusion(*pair, truth_rules, pred_rules))
+            of_these = None if valid is None else valid[image][mask][np.newaxis]
+            part.append(_count(*pair, of_these, truth_rules, pred_rules))
     only_truth, only_pred, both = (ConfusionCells.concatenate(part) for part in parts)
     return ImageCounts(none, only_truth, only_pred, both)
 
@@ -140,12 +173,33 @@ def _mask(regions: Iterable[Region], image: int, shape: tuple[int, ...]) -> NDAr
 def _invalid(
     truth: NDArray[Any],
     pred: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
     cells: ConfusionCells,
     truth_rules: LabelRules,
     pred_rules: LabelRules,
 ) -> tuple[tuple[int, InvalidValues], ...]:
+    rules = truth_rules, pred_rules
     bad = (cells.truth_codes == truth_rules.invalid) | (cells.pred_codes == pred_rules.invalid)
     return tuple(
-        (image, find_invalid(truth[image], pred[image], truth_rules, pred_rules, INVALID_SHOWN))
+        (image, _invalid_of(truth[image], pred[image], valid if valid is None else valid[image], rules))
         for image in np.unique(cells.image_of_cell[bad]).tolist()
     )
+
+
+def _invalid_of(
+    truth: NDArray[Any],
+    pred: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    rules: tuple[LabelRules, LabelRules],
+) -> InvalidValues:
+    """The invalid values of one image among its valid pixels."""
+    if valid is None:
+        return find_invalid(truth, pred, *rules, INVALID_SHOWN)
+    found = find_invalid(truth[valid], pred[valid], *rules, INVALID_SHOWN)
+    places = np.flatnonzero(valid)
+
+    def placed(value: InvalidValue) -> InvalidValue:
+        position = np.unravel_index(places[value.position[0]], valid.shape)
+        return replace(value, position=tuple(map(int, position)))
+
+    return InvalidValues(tuple(map(placed, found.truth)), tuple(map(placed, found.pred)))

@@ -95,6 +95,21 @@ def test_sides_are_told_apart() -> None:
     assert bucket_key(BUCKET, TRUTH, PRED) != bucket_key(BUCKET, PRED, TRUTH)
 
 
+def test_what_lies_over_label_maps_is_in_the_key() -> None:
+    """The mask, its name, what decides its pixels, and whether its absent chunks are its fill value."""
+    over = replace(BUCKET, overlays={"valid": side()})
+    of_the_array = [change for change in DECIDES.values() if not change.keys() & {"ids", "sizes"}]
+    others = [
+        BUCKET,
+        over,
+        replace(over, filled=("valid",)),
+        replace(over, overlays={"other": side()}),
+        replace(over, overlays={"valid": side(), "other": side()}),
+        *(replace(over, overlays={"valid": side(**change)}) for change in of_the_array),
+    ]
+    assert len({bucket_key(other, TRUTH, PRED) for other in others}) == len(others)
+
+
 def test_rules_and_versions_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values, codes, the number of classes, and what counts them."""
     found = {bucket_key(BUCKET, TRUTH, PRED), bucket_key(BUCKET, LabelRules.of(4, no_class=[255]), PRED)}
@@ -111,7 +126,8 @@ def test_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
     """In order, or some buckets by number, over several groups of rows; absent objects stay absent."""
     lost = side(objects=({"c/0/0/0": None},))
     none = BucketSide((), (), (-1, -1), (-1, -1), ())
-    kinds = [BUCKET, replace(BUCKET, truth=lost), replace(BUCKET, pred=none)]
+    over = replace(BUCKET, overlays={"valid": lost, "other": side()}, filled=("valid",))
+    kinds = [over, replace(BUCKET, truth=lost), replace(BUCKET, pred=none)]
     planned = [
         PlannedBucket(replace(kinds[number % 3], number=number, key=f"{number:040x}"), number % 2 == 0)
         for number in range(2 * BUCKETS_PER_GROUP + 5)
