@@ -126,8 +126,15 @@ def _together(matrix: IntArray, classes: ClassList, rules: ScoringRules) -> list
     regrouped = regroup(matrix, [group.members for group in classes.groups])
     names = (*(group.name for group in classes.groups), REST)
     scores = score_matrix(regrouped, ClassList(names), replace(rules, exclude_classes=(REST,)))
+    no_rest = {member for group in classes.groups for member in group.members} == set(range(len(classes)))
     return [
-        replace(one, title=f"{one.title} of groups")
+        replace(
+            one,
+            title=f"{one.title} of groups",
+            classes_dropped={
+                name: why for name, why in one.classes_dropped.items() if not (no_rest and name == REST)
+            },
+        )
         for one in scores.aggregates.values()
         if one.name.removeprefix("mean_") not in scores.per_class
     ]

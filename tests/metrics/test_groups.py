@@ -122,3 +122,13 @@ def test_no_groups_no_scores() -> None:
     for members in ((), (5,), (-1,)):
         with pytest.raises(ConfigError, match=r"groups: 'g' has the classes .*; name one or more"):
             classes_with(g=members)
+
+
+def test_where_every_class_is_in_a_group_there_is_no_rest() -> None:
+    """The figures of all groups together stand on all of the groups, not on all but one."""
+    classes = ClassList(("a", "b", "c"), groups=(ClassGroup("ab", (0, 1)), ClassGroup("c", (2,))))
+    matrix = np.diag([3, 4, 5, 0, 0])
+    scores = score_class_groups(matrix, classes, ScoringRules())
+    assert scores is not None
+    micro = scores.aggregates["micro_iou"]
+    assert (micro.classes_used, micro.classes_dropped) == (("ab", "c"), {})
