@@ -185,7 +185,9 @@ STORES = (
     click.option(
         "--void", "void_labels", type=int, multiple=True, help="Predicted label that names no class."
     ),
-    click.option("--layout", help="How images lie in the stores: stacked (default) or grouped."),
+    click.option(
+        "--layout", help="How images lie in the stores: stacked (default), grouped, nested, raster, volume."
+    ),
     click.option("--results", metavar="DIR", help="Folder of the results (default: results)."),
 )
 

@@ -27,12 +27,13 @@ TEMPLATE = """\
 # Zarr stores of label maps (integers), as STORE::ARRAY.
 #   layout stacked: one array (image, y, x) per side; images are matched by the coordinate `image` beside it.
 #   layout grouped: one array (y, x) per image, sizes differ; ARRAY is the group, its arrays are named by id.
+#   Others: nested, padded, raster, volume, manifest (see the README).
 truth: {truth}
 pred: {pred}
 layout: {layout}
 
 # How many classes there are (labels 0, 1, ...), the names in the order of the labels ([road, car, ...]),
-# a shipped list (cityscapes), or a YAML file with `names` and `colors`.
+# a shipped list (cityscapes, ade20k, pascal-voc, ...), or a YAML file with `names` and `colors`.
 classes: {classes}
 # Labels of truth whose pixels take no part.
 ignore_labels: {ignore_labels}
