@@ -126,7 +126,8 @@ def test_make_knows_the_target(step: Step) -> None:
 def test_every_command_of_segpipe_is_shown() -> None:
     """And both ways to run an evaluation without Python."""
     shown = {step.text.split()[1] for step in steps() if step.text.startswith("segpipe ")}
-    assert shown == {"doctor", "evaluate", "import", "init", "inspect", "plan", "report", "validate"}
+    wanted = {"doctor", "evaluate", "import", "init", "inspect", "metrics", "plan", "report", "validate"}
+    assert shown == wanted
     assert {"make demo", "make test"} <= {step.text for step in steps()}
 
 
