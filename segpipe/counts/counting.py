@@ -28,7 +28,7 @@ from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
 from segpipe.sources.reader import DamagedChunkError, LabelReader
 from segpipe.sources.representations import open_labels
 from segpipe.sources.storage import Storage, open_storage
-from segpipe.statistics.confusion import ImageCounts, LabelMaps, Region, count_images
+from segpipe.statistics.confusion import ImageCounts, LabelMaps, count_images
 
 T = TypeVar("T")
 
@@ -280,8 +280,10 @@ def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Pro
     )
     mask = _Mask(bucket, context)
     images = range(part.first, len(bucket.ids) if part.last is None else part.last)
-    for start in range(0, len(images), context.window_images):
-        window = images[start : start + context.window_images]
+    # Where the prediction of one job lies in several arrays, its window is one image.
+    length = min(job.context.window_images for job in jobs)
+    for start in range(0, len(images), length):
+        window = images[start : start + length]
         try:
             labels, valid = truth.read(window), mask.read(window)
             yield _Window(window, labels, valid, pred.read(window), lead)
@@ -379,23 +381,21 @@ def _gather(reader: LabelReader, unit: int, indices: list[int], extent: Box) -> 
         return LabelMaps(over, [(at, box) for at in range(len(indices)) for box in reader.absent(extent)])
     held: list[int] = []
     values: list[NDArray[Any]] = []
-    absent: list[Region] = []
-    for run in _runs(sorted(indices), unit):
+    absent: dict[int, list[Box]] = {}
+    # A manifest may name one position several times.
+    for run in _runs(sorted(set(indices)), unit):
         span = slice(run[0], run[-1] + 1)
         read = reader.read((span, *extent))
         values.append(read if len(read) == len(run) else read[[index - span.start for index in run]])
-        absent += [
-            (span.start + image, tuple(box))
-            for images, *box in reader.absent((span, *extent))
-            for image in range(images.start, images.stop)
-        ]
+        for images, *box in reader.absent((span, *extent)):
+            for image in range(span.start + images.start, span.start + images.stop):
+                absent.setdefault(image, []).append(tuple(box))
         held += run
     joined = values[0] if len(values) == 1 else np.concatenate(values)
     if held != indices:
         place = {index: at for at, index in enumerate(held)}
         joined = joined[[place[index] for index in indices]]
-    asked = {index: at for at, index in enumerate(indices)}
-    return LabelMaps(joined, [(asked[index], box) for index, box in absent if index in asked])
+    return LabelMaps(joined, [(at, box) for at, index in enumerate(indices) for box in absent.get(index, ())])
 
 
 def _runs(indices: list[int], unit: int) -> Iterator[list[int]]:

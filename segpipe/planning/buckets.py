@@ -34,8 +34,8 @@ class Cut:
 
     Attributes:
         starts: int64 (bucket + 1,); bucket b holds the aligned images starts[b] to starts[b + 1].
-        window_images: images that are read at a time; 1 where they have different sizes, or each is an array
-            of its own.
+        window_images: images that are read at a time; 1 where they have different sizes, or lie in several
+            arrays.
     """
 
     starts: NDArray[np.int64]
@@ -48,7 +48,7 @@ def cut_buckets(inventory: Inventory, alignment: Alignment, bucket_images: int) 
     if stacked:
         length = _bucket_length(inventory, bucket_images)
         group = inventory.truth.index_in_array[alignment.truth] // length
-        alike = all(_one_box(images) for images in (inventory.truth, inventory.pred))
+        alike = all(map(_one_box, inventory.image_sets.values()))
         window = min(length, _window_images(inventory)) if alike else 1
     else:
         group = _hashed_groups(alignment.ids, bucket_images)
@@ -123,7 +123,9 @@ def _bucket_length(inventory: Inventory, bucket_images: int) -> int:
 
 
 def _one_box(images: ImageSet) -> bool:
-    """Whether all images have the same corner and size."""
+    """Whether all images lie in one array, and have the same corner and size."""
+    if len(images.arrays) > 1:
+        return False
     return not np.ptp(images.corners, axis=0).any() and not np.ptp(images.sizes, axis=0).any()
 
 

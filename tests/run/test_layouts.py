@@ -201,6 +201,16 @@ class TestVolume:
                     written(inner, str(number), pair[side], chunks)
         assert_counted(tmp_path, {str(number): pair for number, pair in enumerate(pairs)}, layout="volume")
 
+    def test_volumes_in_one_array_may_have_predictions_in_arrays_of_their_own(self, tmp_path: Path) -> None:
+        pairs = {name: maps_of(seed, 4, 6, 10) for seed, name in enumerate("abcdef")}
+        truth = np.stack([pair[0] for pair in pairs.values()])
+        group = zarr.create_group(tmp_path / "truth.zarr")
+        written(group, "labels", truth, (2, 4, 6, 10), attributes={"image_ids": list(pairs)})
+        group = zarr.create_group(tmp_path / "pred.zarr").create_group("labels")
+        for name, (_, pred) in pairs.items():
+            written(group, name, pred, (4, 6, 10))
+        assert_counted(tmp_path, pairs, layout="volume", max_read_amplification=9)
+
     def test_an_absent_chunk_in_the_middle_of_a_volume_is_counted_apart(self, tmp_path: Path) -> None:
         truth, pred = maps_of(9, 6, 12, 10)
         for name, labels in (("truth", truth), ("pred", pred)):
@@ -279,6 +289,37 @@ class TestManifest:
             tmp_path, maps, **self.config(tmp_path, suffix=suffix), max_read_amplification=9
         )
         assert table["weather"].to_dict() == {"007": "fog", "b": "sun", "part": "fog", "whole": "rain"}
+
+    def test_positions_of_one_truth_may_go_with_any_position_of_any_prediction(self, tmp_path: Path) -> None:
+        """Several times too, and beside gaps: no image takes the place of another."""
+        truth, one = maps_of(1, 8, 20, 30)
+        two = maps_of(2, 8, 20, 30)[1]
+        preds = {"one": one, "two": two}
+        for name, labels in {"truth": truth, **preds}.items():
+            written(zarr.create_group(tmp_path / f"data/{name}.zarr"), "labels", labels, (4, 20, 30))
+        for number, rows in enumerate(
+            (
+                [(0, "one", 5), (1, "two", 5), (2, "one", 6), (3, "two", 6)],
+                [(0, "one", 5), (0, "one", 6), (2, "one", 6), (1, "one", 6)],
+            )
+        ):
+            columns = {
+                "id": [f"i{row}" for row in range(len(rows))],
+                "truth": ["truth.zarr/labels"] * len(rows),
+                "truth_index": [at for at, _, _ in rows],
+                "pred": [f"{name}.zarr/labels" for _, name, _ in rows],
+                "pred_index": [at for _, _, at in rows],
+            }
+            table = tmp_path / f"{number}.csv"
+            pd.DataFrame(columns).to_csv(table, index=False)
+            assert_counted(
+                tmp_path,
+                {f"i{row}": (truth[at], preds[name][of]) for row, (at, name, of) in enumerate(rows)},
+                truth=f"{tmp_path}/data::truth",
+                pred=f"{tmp_path}/data::pred",
+                layout={"kind": "manifest", "table": str(table)},
+                max_read_amplification=9,
+            )
 
     def test_all_mistakes_of_the_table_are_told_at_once(self, tmp_path: Path) -> None:
         self.write(tmp_path)

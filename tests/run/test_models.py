@@ -8,13 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 import segpipe
 from segpipe.errors import ConfigError, IncompleteError
 from segpipe.run.evaluate import evaluate, evaluate_models
 from segpipe.sources.checked import ExpectedObjects
-from tests.run.datasets import figures, image_ids, label_maps, pair_config, write_pair, write_stacked
+from tests.run.datasets import (
+    extended_matrix,
+    figures,
+    image_ids,
+    label_maps,
+    pair_config,
+    write_pair,
+    write_stacked,
+)
 
 ALSO = ("b", "c")
 
@@ -92,6 +101,28 @@ def test_a_model_with_other_images_is_counted_for_itself(models: Path) -> None:
         pair_config(models, model="b", pred=f"{models}/b.zarr::labels", results=f"{models}/alone")
     )
     assert figures(together[1]) == figures(alone)
+
+
+@pytest.mark.parametrize("first", ["stacked", "grouped"])
+def test_models_may_be_stored_in_one_array_or_in_several(tmp_path: Path, first: str) -> None:
+    """What is read at a time of one is not what is read at a time of the other."""
+    truth, pred = (labels.reshape(10, 4, 24, 32) for labels in label_maps(40))
+    for name, labels in (("truth", truth), ("stacked", pred)):
+        array = zarr.create_array(tmp_path / f"{name}.zarr/labels", data=labels, chunks=(2, 4, 24, 32))
+        array.update_attributes({"image_ids": image_ids(10)})
+    group = zarr.create_group(tmp_path / "grouped.zarr/labels")
+    for name, labels in zip(image_ids(10), pred, strict=True):
+        group.create_array(name, data=labels, chunks=(4, 24, 32))
+    settings = {"layout": "volume", "max_read_amplification": 9, "missing_chunks": "are_fill_value"}
+    models = (first, "grouped" if first == "stacked" else "stacked")
+    preds = {name: f"{tmp_path}/{name}.zarr::labels" for name in models}
+    given = {"model": models[0], "pred": preds[models[0]], "also": {models[1]: preds[models[1]]}}
+    together = evaluate_models(pair_config(tmp_path, **given, **settings))
+    for run, model in zip(together, models, strict=True):
+        own = {"model": model, "pred": preds[model], "results": f"{tmp_path}/alone"}
+        assert figures(run) == figures(evaluate(pair_config(tmp_path, **own, **settings)))
+        with xr.open_zarr(run / "results.zarr", consolidated=False) as results:
+            np.testing.assert_array_equal(results["confusion"].values, extended_matrix(truth, pred))
 
 
 def test_python_gets_a_run_for_each_model(models: Path) -> None:
