@@ -37,6 +37,8 @@ layout: {layout}
 classes: {classes}
 # Labels of truth whose pixels take no part.
 ignore_labels: {ignore_labels}
+# An array beside those of labels, 0 where a pixel is not valid (nodata) and takes no part.
+# valid: truth.zarr::valid
 # Labels of pred that stand for "no class". Such a pixel is a miss of its true class.
 void_labels: {void_labels}
 # Where labels are not 0, 1, ...: which stored label is which class.

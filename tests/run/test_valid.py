@@ -174,7 +174,7 @@ def test_models_share_one_reading_of_the_mask(pair: Path, reads: list[str]) -> N
     assert len(of_mask) == len(set(of_mask)) == 10
 
 
-@pytest.mark.parametrize("layout", ["grouped", "raster", "volume", "padded"])
+@pytest.mark.parametrize("layout", ["grouped", "nested", "raster", "volume", "padded"])
 def test_every_layout_takes_a_mask(tmp_path: Path, layout: str) -> None:
     """Found like the label maps of truth; the counted classes are those of valid pixels."""
     truth, pred = label_maps(6)
@@ -184,10 +184,13 @@ def test_every_layout_takes_a_mask(tmp_path: Path, layout: str) -> None:
     inside = mask & (truth != IGNORE)
     for name, array in values.items():
         group = zarr.create_group(tmp_path / f"{name}.zarr")
-        if layout == "grouped":
+        if layout in ("grouped", "nested"):
+            inner = group.create_group("labels")
+            if layout == "nested":
+                inner.create_group("city")
             for image in range(6):
-                write_array(tmp_path / f"{name}.zarr/labels/{image}", array[image], ("y", "x"))
-            zarr.open_group(tmp_path / f"{name}.zarr", mode="r+").require_group("labels")
+                place = f"city/{image}" if layout == "nested" else f"{image}"
+                write_array(tmp_path / f"{name}.zarr/labels/{place}", array[image], ("y", "x"))
         elif layout == "raster":
             write_array(tmp_path / f"{name}.zarr/labels", array.reshape(144, 32), ("y", "x"))
             settings["layout"] = {"kind": "raster", "window": [50, 20]}
@@ -197,13 +200,35 @@ def test_every_layout_takes_a_mask(tmp_path: Path, layout: str) -> None:
             write_array(tmp_path / f"{name}.zarr/labels", array, ("image", "y", "x"))
             for column, sizes in (("height", np.arange(10, 16)), ("width", np.full(6, 20))):
                 write_array(tmp_path / f"{name}.zarr/{column}", sizes, ("image",))
-        del group
     if layout == "padded":
         for image in range(6):
             inside[image, 10 + image :] = inside[image, :, 20:] = False
     matrix = open_run(evaluate(masked(tmp_path, **settings))).confusion.values
     expected = np.bincount(truth[inside] * 5 + pred[inside], minlength=25).reshape(5, 5)
     np.testing.assert_array_equal(matrix[:5, :5], expected)
+
+
+def test_a_manifest_names_the_mask_of_each_image(pair: Path, expected: Path) -> None:
+    """By a column of paths, and its indices, as those of truth."""
+    write_mask(pair)
+    names = ("truth", "pred", "valid")
+    paths = ",".join(f"{name}.zarr/labels,{{0}}" for name in names)
+    lines = [f"{name},{paths.format(at)}" for at, name in enumerate(image_ids(40))]
+    header = ",".join(["id", *(f"{name},{name}_index" for name in names)])
+    (pair / "table.csv").write_text("\n".join([header, *lines]) + "\n")
+    layout = {"kind": "manifest", "table": f"{pair}/table.csv"}
+    config = pair_config(
+        pair, layout=layout, max_read_amplification=50, **{name: f"{pair}::{name}" for name in names}
+    )
+    matrix = open_run(evaluate(config)).confusion.values
+    np.testing.assert_array_equal(matrix, open_run(expected).confusion.values)
+
+
+def test_content_of_a_mask_is_hashed_where_that_is_asked_for(pair: Path) -> None:
+    """As that of label maps is (fingerprint: content)."""
+    write_mask(pair)
+    (bucket, *_) = make_plan(masked(pair, fingerprint="content")).buckets()
+    assert all(info and info.content for info in bucket.overlays["valid"].objects[0].values())
 
 
 @pytest.mark.parametrize(
