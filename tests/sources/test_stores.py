@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import sys
 import time
@@ -207,6 +208,16 @@ class TestWebServer(StorageTests):
         again = open_storage(storage.url)
         assert isinstance(again, AskingStorage)
         assert again.ask(["a", "b"]) == storage.list()
+
+    def test_objects_of_one_size_and_time_are_told_apart(self, storage: Any, writer: Folder) -> None:
+        """Web servers make tags of time and size: chunks of two models must not be taken for one another."""
+        for key in ("a/c/0", "b/c/0"):
+            writer.put(key, key.encode())
+            os.utime(writer.root / key, (1_600_000_000, 1_600_000_000))
+        in_one_store = [info.fingerprint for info in storage.list().values()]
+        stores = [open_storage(f"{storage.url}/{name}") for name in "ab"]
+        in_two = [Listed(store, writer.root / store.url[-1]).list()["c/0"].fingerprint for store in stores]
+        assert len(set(in_one_store)) == len(set(in_two)) == 2
 
 
 class TestWebServerWithoutParts(TestWebServer):

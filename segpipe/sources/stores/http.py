@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
 
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.sources.storage import STORES, ObjectInfo, is_young
-from segpipe.sources.stores.remote import UNKNOWN_NS, RemoteStorage, load_obstore
+from segpipe.sources.stores.remote import UNKNOWN_NS, RemoteStorage, info_of, load_obstore
 from segpipe.sources.stores.requests import NoSuchObjectError, Requests, client_options, patience_s
 
 ASKING_THREADS = 16
@@ -22,7 +24,11 @@ ACCESS_ADVICE = (
 
 
 class HttpStorage(RemoteStorage):
-    """A folder of a web server. The tag of an object is its ETag, or else the time of its last change."""
+    """A folder of a web server. The tag of an object is its ETag, or else the time of its last change.
+
+    Such a tag tells the versions of one address apart, nothing else (RFC 9110, 8.8.3): many servers make it
+    of time and size, which chunks of two models may have in common. So the address is part of it.
+    """
 
     def list(self, prefix: str = "") -> dict[str, ObjectInfo]:
         """Refused: a web server has no listing; see `ask`.
@@ -45,6 +51,11 @@ class HttpStorage(RemoteStorage):
             return self._head(self._path(key), key)
         except NoSuchObjectError:
             return None
+
+    def _info_of(self, meta: Any) -> ObjectInfo:
+        info = info_of(meta)
+        address = blake2b(f"{self.url}/{meta['path']}".encode(), digest_size=8).hexdigest()
+        return replace(info, tag=f"{address}:{info.tag}") if info.tag else info
 
     def _reliable(self, found: dict[str, ObjectInfo]) -> dict[str, ObjectInfo]:
         """Tags of web servers are often made of whole seconds: what was just written is hashed."""

@@ -75,7 +75,7 @@ class RemoteStorage(ABC):
             if len(data) != last - first:
                 message = f"{len(data)} of {last - first} bytes"
                 raise OSError(message)
-            return Blob(data, info_of(result.meta))
+            return Blob(data, self._info_of(result.meta))
 
         return self._requests.send(attempt, key)
 
@@ -83,7 +83,10 @@ class RemoteStorage(ABC):
         return Blob(blob.data[start:stop], blob.info)
 
     def _head(self, path: str, key: str) -> ObjectInfo:
-        return self._requests.send(lambda: info_of(self._obstore.head(self._store, path)), key)
+        return self._requests.send(lambda: self._info_of(self._obstore.head(self._store, path)), key)
+
+    def _info_of(self, meta: Any) -> ObjectInfo:
+        return info_of(meta)
 
     def _reliable(self, found: dict[str, ObjectInfo]) -> dict[str, ObjectInfo]:
         """The same, with the content of objects hashed whose tag does not tell one write from the next."""
