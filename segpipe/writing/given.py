@@ -55,7 +55,11 @@ def _array(given: Any) -> NDArray[Any]:
 
 
 def batch_problems(
-    ids: Sequence[str], maps: Sequence[NDArray[Any]], sizes: dict[str, tuple[int, int]], labels: Labels
+    ids: Sequence[str],
+    maps: Sequence[NDArray[Any]],
+    sizes: dict[str, tuple[int, int]],
+    labels: Labels,
+    dtype: np.dtype[Any],
 ) -> list[Problem]:
     """Everything that keeps a batch from being written.
 
@@ -64,6 +68,7 @@ def batch_problems(
         maps: their label maps.
         sizes: (y, x) of those images that the store has.
         labels: that may be written.
+        dtype: of the store.
     """
     if len(ids) != len(maps):
         return [Problem(kind="batch", found=f"{len(ids)} ids and {len(maps)} label maps", expected="as many")]
@@ -80,11 +85,13 @@ def batch_problems(
                 Problem(kind="unknown image", image=name, found="no such image", expected=expected)
             )
         else:
-            problems += map_problems(name, labelled, sizes[name], labels)
+            problems += map_problems(name, labelled, sizes[name], labels, dtype)
     return problems
 
 
-def map_problems(name: str, labelled: NDArray[Any], size: tuple[int, int], labels: Labels) -> list[Problem]:
+def map_problems(
+    name: str, labelled: NDArray[Any], size: tuple[int, int], labels: Labels, dtype: np.dtype[Any]
+) -> list[Problem]:
     """What is wrong with one label map: its dtype, its shape, its labels."""
     problems = []
     if labelled.dtype.kind not in "iub":
@@ -99,7 +106,23 @@ def map_problems(name: str, labelled: NDArray[Any], size: tuple[int, int], label
         )
         found = f"the shape {labelled.shape}"
         problems.append(Problem(kind="shape", image=name, found=found, expected=expected, advice=advice))
-    return problems or label_problems(name, labelled, labels)
+    return problems or label_problems(name, labelled, labels) or range_problems(name, labelled, dtype)
+
+
+def range_problems(name: str, labelled: NDArray[Any], dtype: np.dtype[Any]) -> list[Problem]:
+    """Labels that the store cannot hold: NumPy would turn them into others, unseen."""
+    if np.can_cast(labelled.dtype, dtype):
+        return []
+    low, high, limits = int(labelled.min()), int(labelled.max()), np.iinfo(dtype)
+    if limits.min <= low and high <= limits.max:
+        return []
+    expected = f"labels from {limits.min} to {limits.max}, which is what {dtype} holds"
+    advice = "make a store for these classes or files anew"
+    return [
+        Problem(
+            kind="labels", image=name, found=f"labels from {low} to {high}", expected=expected, advice=advice
+        )
+    ]
 
 
 def label_problems(name: str, labelled: NDArray[Any], labels: Labels) -> list[Problem]:

@@ -222,8 +222,8 @@ def _twice(pictures: Sequence[Picture]) -> Iterator[Problem]:
 def plan_import(pictures: Sequence[Picture], table: LabelTable) -> Plan:
     """One array where all images have one size, else one for each image."""
     sizes = [(picture.header.height, picture.header.width) for picture in pictures]
-    stored = sorted({picture.header.dtype for picture in pictures})
-    dtype = table.dtype(stored, colored=any(picture.header.channels > 1 for picture in pictures))
+    plain = sorted({picture.header.dtype for picture in pictures if picture.header.channels == 1})
+    dtype = table.dtype(plain, colored=any(picture.header.channels > 1 for picture in pictures))
     image_bytes = sizes[0][0] * sizes[0][1] * dtype.itemsize
     together = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // image_bytes, len(sizes)))
     ids = [picture.image for picture in pictures]

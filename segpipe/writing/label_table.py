@@ -32,12 +32,29 @@ class LabelTable:
     colors: Mapping[Color, int]
     labels: Labels
 
-    def dtype(self, stored: Sequence[str], *, colored: bool) -> np.dtype[Any]:
-        """The dtype of the store: as small as the labels allow; that of the files if labels are not known."""
-        targets = self.colors if colored else self.remap
+    def dtype(self, plain: Sequence[str], *, colored: bool) -> np.dtype[Any]:
+        """The dtype of the store: as small as the labels allow; not below that of files taken as they are.
+
+        Args:
+            plain: the dtypes of the files that hold one value for each pixel.
+            colored: there are files of colours too.
+
+        Raises:
+            ConfigError: no integer dtype holds the values of all files.
+        """
+        targets = (*(self.colors.values() if colored else ()), *(self.remap.values() if plain else ()))
+        dtypes = [] if self.labels.known or self.remap else [_integers(name) for name in plain]
         if self.labels.known or targets:
-            return Labels(ids=self.labels.ids, no_class=(*self.labels.no_class, *targets.values())).dtype()
-        return np.result_type(*({"bool": "uint8"}.get(name, name) for name in stored)).newbyteorder("=")
+            dtypes.append(
+                Labels(self.labels.names, self.labels.ids, (*self.labels.no_class, *targets)).dtype()
+            )
+        common = np.result_type(*dtypes).newbyteorder("=")
+        if common.kind == "f":
+            message = (
+                f"found files of {' and '.join(plain)}, which no integer dtype holds; expected one of them"
+            )
+            raise ConfigError(message)
+        return common
 
     def apply(self, pixels: NDArray[Any]) -> tuple[NDArray[Any], str]:
         """The label map (y, x) of an image, and what in it is unknown, in words (empty: nothing)."""
@@ -54,6 +71,10 @@ class LabelTable:
             return pixels, ""
         labelled, unknown = mapped(pixels, self.remap)
         return labelled, _counted("values", {str(value): count for value, count in unknown.items()})
+
+
+def _integers(name: str) -> np.dtype[Any]:
+    return np.dtype("uint8" if name == "bool" else name)
 
 
 def pack(pixels: NDArray[Any]) -> NDArray[np.int64]:

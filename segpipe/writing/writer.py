@@ -104,7 +104,7 @@ class PredictionWriter:
         names, one = id_list(ids)
         given = label_maps(maps, one=one)
         sizes = {name: self._store.size(self._positions[name]) for name in names if name in self._positions}
-        problems = batch_problems(names, given, sizes, self._store.labels)
+        problems = batch_problems(names, given, sizes, self._store.labels, self._store.dtype)
         if not problems:
             placed = {self._positions[name]: each for name, each in zip(names, given, strict=True)}
             with self._disk():

@@ -20,6 +20,7 @@ from PIL import Image
 
 import segpipe
 from segpipe.config import ClusterConfig
+from segpipe.errors import ConfigError, InputError
 from segpipe.run.imported import import_images
 from segpipe.writing.label_arrays import LabelArray
 from tests.cli.conftest import Segpipe
@@ -136,6 +137,33 @@ def test_colours_become_labels_and_unknown_ones_are_listed(tmp_path: Path) -> No
     done = import_images(tmp_path / "in", store, rules=rules, cluster=THREADS)
     assert done.written == 1
     assert stored(store).tolist() == [[[0, 1, 255], [255, 0, 1]], [[255] * 3] * 2]
+
+
+def test_values_beside_colours_keep_their_range(tmp_path: Path) -> None:
+    """A folder of colours and of 16-bit values is brought to a dtype that holds both."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(np.full((4, 4, 3), 7, np.uint8)).save(folder / "a.png")
+    Image.fromarray(np.full((4, 4), 300, np.uint16)).save(folder / "b.png")
+    import_images(folder, tmp_path / "s.zarr", rules={"colors": {1: [7, 7, 7]}}, cluster=THREADS)
+    assert stored(tmp_path / "s.zarr")[:, 0, 0].tolist() == [1, 300]
+
+
+def test_dtypes_that_no_integer_holds_are_told(tmp_path: Path) -> None:
+    """NumPy would make floats of them."""
+    np.save(tmp_path / "a.npy", np.zeros((4, 4), np.uint64))
+    np.save(tmp_path / "b.npy", np.zeros((4, 4), np.int64))
+    with pytest.raises(ConfigError, match="int64 and uint64, which no integer dtype holds"):
+        import_images(tmp_path, tmp_path / "s.zarr", cluster=THREADS)
+
+
+def test_a_file_that_grows_beyond_the_dtype_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at its header and the reading it became one of 16 bits."""
+    save(tmp_path / "a.png", np.zeros((4, 4)))
+    changed = np.full((4, 4), 300, np.uint16)
+    monkeypatch.setattr("segpipe.writing.importing.read_pixels", lambda _: changed)
+    with pytest.raises(InputError, match="found labels from 300 to 300, expected labels from 0 to 255"):
+        import_images(tmp_path, tmp_path / "s.zarr", cluster=THREADS)
 
 
 def test_a_preset_is_a_file_and_classes_bring_their_colours(tmp_path: Path) -> None:
