@@ -67,7 +67,7 @@ def image_bytes(inventory: Inventory) -> int:
 def units_along_images(images: ImageSet) -> tuple[int, int]:
     """Images per storage unit and per unit that is read at once (the inner chunk of a shard)."""
     array = images.arrays[0]
-    if len(images.arrays) > 1 or images.index_in_array[0] < 0:
+    if len(images.arrays) > 1 or images.index_in_array[:1].tolist() == [-1]:
         return 1, 1
     return array.without_classes(array.chunks)[0], array.label_units[0]
 
@@ -126,7 +126,7 @@ def _one_box(images: ImageSet) -> bool:
     """Whether all images lie in one array, and have the same corner and size."""
     if len(images.arrays) > 1:
         return False
-    return not np.ptp(images.corners, axis=0).any() and not np.ptp(images.sizes, axis=0).any()
+    return all((rows == rows[:1]).all() for rows in (images.corners, images.sizes))
 
 
 def _window_images(inventory: Inventory) -> int:

@@ -38,7 +38,7 @@ def _decoding(images: ImageSet, cut: Cut) -> int:
     The direct reader decodes one chunk at a time and fetches ahead of it, within bounds; zarr-python holds
     several chunks with their stored bytes.
     """
-    pixels = images.sizes.max(axis=0).tolist()
+    pixels = images.sizes.max(axis=0, initial=0).tolist()
     cuts = bool(images.corners.any())
     worst = 0
     kinds = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from segpipe.config import make_config
@@ -16,6 +16,7 @@ from segpipe.planning import buckets
 from segpipe.planning.alignment import Alignment, align
 from segpipe.planning.buckets import Cut, cut_buckets, read_amplification
 from segpipe.planning.inventory import Inventory
+from segpipe.planning.memory import task_memory
 from tests.planning.images import grouped, stacked
 
 COUNTS = st.integers(1, 60)
@@ -88,6 +89,7 @@ def test_one_new_image_of_a_group_changes_its_bucket_alone(where: int) -> None:
     assert len(cuts[0] - cuts[1]) <= 1
 
 
+@example(count=2, lost={0, 1}, unit=1, images=1)
 @given(count=st.integers(2, 40), lost=st.sets(st.integers(0, 39), min_size=1), unit=UNITS, images=BUCKETS)
 def test_images_without_prediction_share_no_bucket_with_others(
     count: int, lost: set[int], unit: int, images: int
@@ -99,6 +101,7 @@ def test_images_without_prediction_share_no_bucket_with_others(
     alignment = aligned(inventory, on_missing_pred="count_as_void")
     cut = cut_buckets(inventory, alignment, images)
 
+    assert task_memory(inventory, cut) > 0
     assert sorted(alignment.ids) == ids
     for start, stop in pairwise(cut.starts.tolist()):
         assert len(set((alignment.pred[start:stop] < 0).tolist())) == 1
