@@ -19,6 +19,7 @@ from segpipe.writing.create import local_folder
 from segpipe.writing.importing import (
     Picture,
     batches,
+    changed_since,
     find_pictures,
     import_batch,
     import_rules,
@@ -77,7 +78,8 @@ def import_images(
 ) -> Imported:
     """Bring a folder of PNG, TIFF or NumPy files to a Zarr store of label maps.
 
-    What was written is read back and compared. The same call goes on where it was stopped; files that
+    What was written is read back and compared. The same call goes on where it was stopped; a file that was
+    changed since the store was begun is read again, and is an error if its label map differs. Files that
     cannot be imported are all listed at the end, when the others are in the store.
 
     Args:
@@ -99,10 +101,11 @@ def import_images(
     pictures, table = find_pictures(Path(source), chosen), chosen.table()
     plan = plan_import(pictures, table)
     with open_import(folder, plan) as writer:
-        left = set(writer.missing())
+        missing = set(writer.missing())
+        left = missing | changed_since(writer, pictures)
         progress.stage("import")
         work = partial(import_batch, str(folder), uuid4().hex, table)
-        tasks = batches(writer, pictures)
+        tasks = batches(writer, pictures, left)
         total, done = _work(pictures), _work([one for one in pictures if one.image not in left])
         problems = _run(work, tasks, total, done, cluster or ClusterConfig(), progress)
         if problems:
@@ -113,7 +116,7 @@ def import_images(
         layout="stacked" if plan.stacked else "grouped",
         images=len(pictures),
         pixels=total.pixels,
-        written=len(left),
+        written=len(missing),
         dtype=str(plan.dtype),
         classes=len(plan.labels.names),
         seconds=time.monotonic() - started,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -158,6 +158,10 @@ def _files(folder: Path, problems: list[Problem]) -> Iterator[str]:
         linked = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         for name in [*files, *linked]:
             path = os.path.join(parent, name)
+            if not _is_text(path):
+                shown = path.encode(errors="backslashreplace").decode()
+                problems.append(file_problem(shown, "", "a name that is no UTF-8", advice="rename the file"))
+                continue
             real = os.path.realpath(path)
             if os.path.islink(path) and (not real.startswith(root + os.sep) or not os.path.isfile(real)):
                 advice = "copy the files into the folder, or import the folder that they lie in"
@@ -166,6 +170,15 @@ def _files(folder: Path, problems: list[Problem]) -> Iterator[str]:
             elif os.path.isfile(path):
                 found.append(os.path.relpath(path, root).replace(os.sep, "/"))
     yield from sorted(found)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be an id: bytes that are no UTF-8 cannot be written as text."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unlistable(error: OSError) -> Problem:
@@ -257,9 +270,21 @@ def open_import(folder: Path, plan: Plan) -> PredictionWriter:
     raise InputError(Problem(kind="store", found=found, store=str(folder), advice=advice))
 
 
-def batches(writer: PredictionWriter, pictures: Sequence[Picture]) -> Iterator[tuple[Picture, ...]]:
-    """What is still to be imported, in tasks of whole storage units."""
-    left, by_image = set(writer.missing()), {picture.image: picture for picture in pictures}
+def changed_since(writer: PredictionWriter, pictures: Sequence[Picture]) -> set[str]:
+    """The images whose files were changed, or put there, after the store was begun: they are read again."""
+    changed = set()
+    for picture in pictures:
+        status = os.stat(picture.path)
+        if max(status.st_mtime_ns, status.st_ctime_ns) >= writer.begun_ns:
+            changed.add(picture.image)
+    return changed
+
+
+def batches(
+    writer: PredictionWriter, pictures: Sequence[Picture], left: Collection[str]
+) -> Iterator[tuple[Picture, ...]]:
+    """The images that are to be imported, `left`, in tasks of whole storage units."""
+    by_image = {picture.image: picture for picture in pictures}
     batch: list[Picture] = []
     size = 0
     for names in writer.row_ids():

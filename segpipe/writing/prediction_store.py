@@ -287,6 +287,11 @@ class PredictionStore:
         """Whether the store is declared complete, now."""
         return bool((_described(self.home) or {}).get("complete"))
 
+    @property
+    def begun_ns(self) -> int:
+        """When the store was made: its ids are written once, and never again."""
+        return (self.home / IDS / DOCUMENT).stat().st_mtime_ns
+
     def declare(self, *, complete: bool) -> None:
         """Say in the store's attributes whether it is complete."""
         document = json.loads((self.home / DOCUMENT).read_bytes())

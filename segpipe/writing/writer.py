@@ -88,6 +88,11 @@ class PredictionWriter:
         """The ids of all images of the store, in order."""
         return list(self._store.ids)
 
+    @property
+    def begun_ns(self) -> int:
+        """When the store was made, in nanoseconds since 1970, by the clock of its file system."""
+        return self._store.begun_ns
+
     def write(self, ids: Any, maps: Any) -> None:
         """Write a batch; when this returns, its images survive whatever happens to the process.
 

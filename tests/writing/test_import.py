@@ -139,6 +139,26 @@ def test_colours_become_labels_and_unknown_ones_are_listed(tmp_path: Path) -> No
     assert stored(store).tolist() == [[[0, 1, 255], [255, 0, 1]], [[255] * 3] * 2]
 
 
+def test_a_file_that_was_changed_after_its_import_is_told(tmp_path: Path) -> None:
+    """Files that were touched only are the same; other pixels are no silent success."""
+    save(tmp_path / "in/a.png", np.zeros((4, 4)))
+    kept = save(tmp_path / "in/b.png", np.ones((4, 4)))
+    import_images(tmp_path / "in", tmp_path / "s.zarr", cluster=THREADS)
+    save(tmp_path / "in/b.png", kept)
+    assert import_images(tmp_path / "in", tmp_path / "s.zarr", cluster=THREADS).written == 0
+    save(tmp_path / "in/a.png", np.full((4, 4), 2))
+    with pytest.raises(InputError, match=r"other pixels than were written.*image a\)"):
+        import_images(tmp_path / "in", tmp_path / "s.zarr", cluster=THREADS)
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """Unix takes any bytes for a name; ids are text."""
+    save(tmp_path / "in/a.png", np.zeros((4, 4)))
+    os.rename(tmp_path / "in/a.png", os.fsencode(tmp_path / "in") + b"/\xff.png")
+    with pytest.raises(InputError, match=r"a name that is no UTF-8.*udcff"):
+        import_images(tmp_path / "in", tmp_path / "s.zarr", cluster=THREADS)
+
+
 def test_values_beside_colours_keep_their_range(tmp_path: Path) -> None:
     """A folder of colours and of 16-bit values is brought to a dtype that holds both."""
     folder = tmp_path / "in"
