@@ -20,6 +20,7 @@ from segpipe.run.opened import open_run
 from segpipe.run.provenance import fingerprints
 from segpipe.run.record import read_json
 from segpipe.run.validated import validate
+from segpipe.sources import storage
 from tests.run.datasets import IGNORE, figures, image_ids, label_maps, pair_config, write_stacked
 from tests.run.test_counting import partials
 from tests.run.test_recount import counted
@@ -71,7 +72,9 @@ def scores(run: Path) -> Any:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the same data whose truth is ignored where the mask is 0."""
-    return evaluate(pair_config(write_ignored(tmp_path_factory.mktemp("ignored"), MASK)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "RACY_S", 0.02)
+        return evaluate(pair_config(write_ignored(tmp_path_factory.mktemp("ignored"), MASK)))
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64"])
