@@ -22,7 +22,7 @@ from segpipe.classes import LabelRules
 from segpipe.counts.partials import Partial, PartialStore, encode, write_atomically
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
-from segpipe.planning.plan_file import num_buckets, read_buckets
+from segpipe.planning.plan_file import num_buckets, read_buckets, written_at
 from segpipe.sources.metadata import Box
 from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
 from segpipe.sources.reader import DamagedChunkError, LabelReader
@@ -70,12 +70,15 @@ class CountingContext:
             rules: LabelRules = getattr(self, name)
             values[name] = {"num_classes": rules.num_classes, "codes": rules.identity}
         write_atomically(run / CONTEXT_NAME, json.dumps(values, indent=1).encode())
-        read_context.cache_clear()
+
+
+def read_context(run: Path) -> CountingContext:
+    """The context of a run."""
+    return _context(run, written_at(run / CONTEXT_NAME))
 
 
 @lru_cache(maxsize=8)
-def read_context(run: Path) -> CountingContext:
-    """The context of a run."""
+def _context(run: Path, written: tuple[int, ...]) -> CountingContext:
     values = json.loads((run / CONTEXT_NAME).read_text())
     for name in ("truth_rules", "pred_rules"):
         values[name] = LabelRules(values[name]["num_classes"], dict(values[name]["codes"]))

@@ -104,19 +104,31 @@ def read_keys(path: Path) -> pa.Table:
 
 def read_buckets(path: Path, numbers: Iterable[int]) -> Iterator[Bucket]:
     """Some buckets by number."""
+    written = written_at(path)
     for number in numbers:
-        yield _planned(_group(path, number // BUCKETS_PER_GROUP)[number % BUCKETS_PER_GROUP]).bucket
+        rows = _group(path, written, number // BUCKETS_PER_GROUP)
+        yield _planned(rows[number % BUCKETS_PER_GROUP]).bucket
+
+
+def num_buckets(path: Path) -> int:
+    """How many buckets there are."""
+    return _num_rows(path, written_at(path))
+
+
+def written_at(path: Path) -> tuple[int, ...]:
+    """What tells that a file was written again, as by another try: what was read before is stale then."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 @lru_cache(maxsize=64)
-def num_buckets(path: Path) -> int:
-    """How many buckets there are; remembered, as the plan of a run is not written twice."""
+def _num_rows(path: Path, written: tuple[int, ...]) -> int:
     rows: int = pq.read_metadata(path).num_rows
     return rows
 
 
 @lru_cache(maxsize=4)
-def _group(path: Path, group: int) -> list[dict[str, Any]]:
+def _group(path: Path, written: tuple[int, ...], group: int) -> list[dict[str, Any]]:
     with pq.ParquetFile(path) as file:
         rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
         return rows

@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from segpipe.config import EvaluationConfig
+from segpipe.run import stages
 from segpipe.run.evaluate import evaluate
 from segpipe.run.record import read_json
 from tests.run.datasets import CLASSES, image_ids, label_maps, pair_config, write_stacked
@@ -179,3 +180,16 @@ def test_content_fingerprints_let_copies_hit(pair: Path, reads: list[str], tmp_p
         shutil.copytree(pair / name, other / name)
 
     assert counted(pair_config(other, fingerprint="content", results=results)) == 0
+
+
+def test_a_plan_that_is_made_again_in_one_process_is_the_one_that_is_counted(pair: Path) -> None:
+    """Nothing of the first plan is remembered, though the run's folder is the same."""
+    run = stages.start(pair_config(pair))
+    stages.plan(run)
+    stages.count(run)
+    pred = zarr.open_group(pair / "pred.zarr")["labels"]
+    pred[...] = np.roll(pred[...], 1, axis=0)
+    stages.plan(run)
+    assert stages.count(run).counted == 4
+    stages.reduce(run)
+    assert read_json(run / "reduced.json")["recounted"] == 0
