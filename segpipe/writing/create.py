@@ -21,11 +21,11 @@ from segpipe.writing.writer import PredictionWriter
 def create_store(
     path: str | Path,
     *,
-    like: str | None = None,
+    like: str | Path | None = None,
     ids: Iterable[Any] | None = None,
     shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
     classes: int | str | Sequence[str] | Mapping[str, Any] | None = None,
-    no_class: Iterable[int] = (),
+    no_class: int | Iterable[int] = (),
 ) -> PredictionWriter:
     """Make a Zarr store for predictions, and open a writer for it.
 
@@ -40,7 +40,7 @@ def create_store(
         shape: (y, x) of all images, or one (y, x) for each id.
         classes: how many, their names, a shipped list (`cityscapes`), a YAML file, or the keys of one; not
             needed if a truth that segpipe wrote knows its classes.
-        no_class: labels that predictions may hold besides the classes (void).
+        no_class: a label, or labels, that predictions may hold besides the classes (void).
 
     Returns:
         A writer; other processes open the same store with `PredictionWriter.open(path)`.
@@ -55,10 +55,14 @@ def create_store(
     if [name for name, value in given.items() if value is not None] not in (["like"], ["ids", "shape"]):
         message = "create_store: give `like` (the truth), or else both `ids` and `shape`"
         raise ConfigError(message)
+    void = (no_class,) if isinstance(no_class, int) else tuple(no_class)
     if like is not None:
-        plan = _plan_like(like, classes, tuple(no_class))
+        plan = _plan_like(str(like), classes, void)
+    elif isinstance(ids, str) or not isinstance(ids, Iterable):
+        message = f"create_store: ids: found {ids!r:.200}, expected a sequence with an id for each image"
+        raise ConfigError(message)
     else:
-        plan = _plan_of(ids or (), shape or (), classes, tuple(no_class))
+        plan = _plan_of(ids, shape, classes, void)
     make_store(folder, plan)
     return PredictionWriter(folder)
 
@@ -85,7 +89,14 @@ def labels_of(classes: Any, no_class: Sequence[int], side: Side) -> Labels:
     given = {keys[side]: list(no_class)} if no_class or side == "pred" else {}
     values = {"truth": "truth", "pred": "pred", "classes": classes, **given}
     config: EvaluationConfig = make_config(values, source="classes")
-    return Labels.of(config.classes, config.rules(side))
+    labels = Labels.of(config.classes, config.rules(side))
+    if len(labels.ids) < len(labels.names):
+        both = sorted(set(no_class) & set(labels.no_class))
+        message = (
+            f"no_class: found {both}, which are labels of classes too; expected labels besides the classes"
+        )
+        raise ConfigError(message)
+    return labels
 
 
 def _plan_of(ids: Iterable[Any], shape: Any, classes: Any, no_class: Sequence[int]) -> Plan:
@@ -97,7 +108,10 @@ def _plan_of(ids: Iterable[Any], shape: Any, classes: Any, no_class: Sequence[in
 
 def _sizes(shape: Any, images: int) -> list[tuple[int, int]]:
     """(y, x) for every image."""
-    sizes = np.asarray(shape)
+    try:
+        sizes = np.asarray(shape)
+    except ValueError:  # Sizes of different lengths.
+        sizes = np.empty(0)
     if sizes.shape == (2,):
         sizes = np.tile(sizes, (images, 1))
     if sizes.dtype.kind not in "iu" or sizes.shape != (images, 2) or (sizes < 1).any():

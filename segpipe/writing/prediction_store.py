@@ -202,6 +202,11 @@ def check_ids(ids: Sequence[str], *, names: bool) -> None:
     problems = [] if ids else [Problem(kind="empty dataset", found="0 images", expected="at least one")]
     if any(not name.strip() for name in ids):
         problems.append(Problem(kind="ids", found="an empty id", expected="an id for each image"))
+    problems += [
+        Problem(kind="ids", found=f"an id that is no Unicode text: {name!a}", advice="give other ids")
+        for name in ids
+        if any("\ud800" <= letter <= "\udfff" for letter in name)
+    ]
     counts = Counter(ids)
     problems += [
         Problem(kind="ids", image=name, found=f"an id given {times} times")
@@ -243,12 +248,21 @@ class PredictionStore:
         described = _described(self.home)
         if described is None:
             raise InputError(_no_store(folder))
+        self.record_folder = self.home / RECORD_FOLDER
+        try:
+            self._open(described)
+        except InputError:
+            raise
+        except Exception as error:
+            # zarr-python raises whatever it likes for metadata and ids that are damaged.
+            raise InputError(_damaged_store(folder, error)) from error
+
+    def _open(self, described: dict[str, Any]) -> None:
         self.labels = Labels(*(tuple(described[key]) for key in ("classes", "class_labels", "no_class")))
         self.ids: list[str] = [str(name) for name in _read_array(self.home / IDS)]
         self.stacked = described["layout"] == LAYOUT_NAMES[0]
         # Ids become paths: a store from elsewhere must not lead a writer out of its folder.
         check_ids(self.ids, names=not self.stacked)
-        self.record_folder = self.home / RECORD_FOLDER
         first = self.home / LABELS if self.stacked else self.home / self.ids[0]
         self._first = LabelArray(first, (first / DOCUMENT).read_bytes())
         self.dtype = self._first.meta.dtype
@@ -316,6 +330,17 @@ def _described(home: Path) -> dict[str, Any] | None:
 
 def _read_array(folder: Path) -> NDArray[Any]:
     return np.asarray(zarr.open_array(folder, mode="r", zarr_format=3)[:])
+
+
+def _damaged_store(folder: Path, error: Exception) -> Problem:
+    words = " ".join(str(error).split())[:200]
+    return Problem(
+        kind="store",
+        found=f"metadata or ids that cannot be read ({type(error).__name__}: {words})",
+        expected="a store as segpipe made it",
+        store=str(folder),
+        advice="restore it, or make it anew",
+    )
 
 
 def _no_store(folder: Path) -> Problem:

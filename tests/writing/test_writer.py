@@ -235,6 +235,10 @@ def test_sizes_that_differ_make_one_array_for_each_image(tmp_path: Path) -> None
         ({"ids": ["a", "a"], "shape": (4, 4), "classes": 2}, "found an id given 2 times"),
         ({"ids": [], "shape": (4, 4), "classes": 2}, "0 images"),
         ({"ids": ["a/b", "c"], "shape": [(4, 4), (5, 5)], "classes": 2}, "cannot name an array.*image a/b"),
+        ({"ids": "abc", "shape": (4, 4), "classes": 2}, "ids: found 'abc', expected a sequence"),
+        ({"ids": ["\udcff"], "shape": (4, 4), "classes": 2}, r"no Unicode text: '.udcff'"),
+        ({"ids": ["a", "b"], "shape": [(4, 4), (5,)], "classes": 2}, "one .* for each of 2 ids"),
+        ({"ids": ["a"], "shape": (4, 4), "classes": 2, "no_class": 1}, r"no_class: found \[1\], which are"),
         ({"ids": ["a"], "shape": (4, 4), "classes": "cityscape"}, "did you mean cityscapes"),
         ({"ids": ["a"], "shape": (4, 4), "classes": 0}, "1 to 65533 classes"),
     ],
@@ -348,4 +352,13 @@ def test_a_store_cannot_lead_a_writer_out_of_its_folder(tmp_path: Path) -> None:
     names = zarr.open_array(tmp_path / "pred.zarr", path="labels/image", mode="r+")
     names[0] = "../x"
     with pytest.raises(segpipe.InputError, match=r"cannot name an array.*image \.\./x"):
+        segpipe.PredictionWriter.open(tmp_path / "pred.zarr")
+
+
+@pytest.mark.parametrize("damaged", ["image/c/0", "image/zarr.json", "labels/zarr.json"])
+def test_a_store_that_is_damaged_is_told_when_it_is_opened(tmp_path: Path, damaged: str) -> None:
+    """Whatever the libraries raise for it."""
+    segpipe.create_store(tmp_path / "pred.zarr", ids=["a", "b"], shape=(4, 5), classes=CLASSES)
+    (tmp_path / "pred.zarr" / damaged).write_bytes(b"{")
+    with pytest.raises(segpipe.InputError, match=r"cannot be read .*pred\.zarr"):
         segpipe.PredictionWriter.open(tmp_path / "pred.zarr")
