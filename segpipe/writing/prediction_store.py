@@ -349,5 +349,5 @@ def _no_store(folder: Path) -> Problem:
         found="no store that segpipe made" if folder.exists() else "no such folder",
         expected="a store made by segpipe.create_store or `segpipe import`",
         store=str(folder),
-        advice="make one first, for example segpipe.create_store(path, like='truth.zarr::labels')",
+        advice="import to a folder that does not exist yet, or make a store with segpipe.create_store first",
     )
