@@ -290,6 +290,13 @@ class TestManifest:
         )
         assert table["weather"].to_dict() == {"007": "fog", "b": "sun", "part": "fog", "whole": "rain"}
 
+    def test_an_index_that_is_no_number_is_told(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        rows = (("a", "{}/one.zarr/labels", "first", "", ""), ("b", "{}/one.zarr/labels", "1.0", "", ""))
+        with pytest.raises(InputError, match=r"found the index -2, expected an index of 0 to 2") as caught:
+            preview(pair_config(tmp_path, **self.config(tmp_path, rows)))
+        assert {problem.image for problem in caught.value.problems} == {"a"}
+
     def test_positions_of_one_truth_may_go_with_any_position_of_any_prediction(self, tmp_path: Path) -> None:
         """Several times too, and beside gaps: no image takes the place of another."""
         truth, one = maps_of(1, 8, 20, 30)

@@ -137,7 +137,8 @@ class _Rows:
         sizes = np.ones((len(self.ids), 2), np.int64)
         for row, meta in self._opened():
             extent = meta.label_shape[-2:]
-            text = "" if column is None else str(column[row]).strip()
+            # A column without any text is read as one of numbers that are missing.
+            text = "" if column is None or column[row] != column[row] else str(column[row]).strip()
             found = _region(text, extent)
             if found is None:
                 expected = f"y0:y1,x0:x1 within {extent[0]} x {extent[1]} px, or nothing"
@@ -162,7 +163,11 @@ def _whole(value: Any) -> int:
     """A number of the table; what is no whole number is told as -2, which is never an index."""
     if value is None or value != value or value == "":
         return -1
-    return int(value) if float(value).is_integer() else -2
+    try:
+        number = float(value)
+    except ValueError:
+        return -2
+    return int(number) if number.is_integer() else -2
 
 
 def _region(text: str, extent: Sequence[int]) -> tuple[list[int], list[int]] | None:
