@@ -211,7 +211,7 @@ def test_sizes_that_differ_make_one_array_for_each_image(tmp_path: Path) -> None
     """In a group that the layout `grouped` reads, missing images included."""
     sizes = [(4, 5), (6, 3), (7, 7)]
     maps = [np.full(size, index, np.int64) for index, size in enumerate(sizes)]
-    truth = segpipe.create_store(tmp_path / "truth.zarr", ids="cab", shape=sizes, classes=CLASSES)
+    truth = segpipe.create_store(tmp_path / "truth.zarr", ids=list("cab"), shape=sizes, classes=CLASSES)
     truth.write(list("cab"), maps)
     truth.finish()
     # The truth knows its classes; its images are in the order of their names.
