@@ -167,7 +167,8 @@ Fault = str | None
 class Faulty:
     """A proxy in front of a server: it passes requests on, notes them, and does what `plan` says.
 
-    `page`: objects in one answer to a listing; 0: as many as the server gives.
+    `page`: objects in one answer to a listing; 0: as many as the server gives. `most_slow`: the most slow
+    answers that were under way at one time.
     """
 
     port: int = 0
@@ -176,8 +177,8 @@ class Faulty:
     signed: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     page: int = 0
-    under_way: int = 0
-    most: int = 0
+    slow: int = 0
+    most_slow: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     let_go: threading.Event = field(default_factory=threading.Event)
 
@@ -211,13 +212,7 @@ def faulty(upstream: int) -> Iterator[Faulty]:
                 state.seen.append((self.command, unquote(self.path), self.headers.get("Range", "")))
                 state.signed.append(self.headers.get("Authorization", ""))
                 state.tokens.append(self.headers.get("X-Amz-Security-Token", ""))
-                state.under_way += 1
-                state.most = max(state.most, state.under_way)
-            try:
-                self._pass_on(state.plan(self.command, unquote(self.path)))
-            finally:
-                with state.lock:
-                    state.under_way -= 1
+            self._pass_on(state.plan(self.command, unquote(self.path)))
 
         def _pass_on(self, fault: Fault) -> None:
             if fault and fault[:3].isdigit():
@@ -264,12 +259,19 @@ def faulty(upstream: int) -> Iterator[Faulty]:
                 self.wfile.write(data[:count])
 
         def _slowly(self, status: int, headers: dict[str, str], data: bytes) -> None:
+            with state.lock:
+                state.slow += 1
+                state.most_slow = max(state.most_slow, state.slow)
             self._answer(status, headers, data, 0)
+            size = -(-len(data) // 4)
             for part in range(4):
-                size = -(-len(data) // 4)
+                state.let_go.wait(0.1)
+                if part == 3:
+                    # Before the last byte: the client that has it asks the next thing at once.
+                    with state.lock:
+                        state.slow -= 1
                 self.wfile.write(data[part * size : (part + 1) * size])
                 self.wfile.flush()
-                state.let_go.wait(0.1)
 
         def log_message(self, format: str, *arguments: Any) -> None:
             pass

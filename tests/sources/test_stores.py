@@ -381,7 +381,7 @@ class TestRequests:
         with ThreadPoolExecutor(12) as threads:
             list(threads.map(faulty_s3.get, ["a"] * 6))
         assert len(proxy.seen) == 6
-        assert proxy.most == 3
+        assert 2 <= proxy.most_slow <= 3
 
     def test_a_listing_of_many_objects_asks_for_none_of_them(self, faulty_s3: Storage, proxy: Faulty) -> None:
         assert len(faulty_s3.list()) == 3
