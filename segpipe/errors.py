@@ -132,6 +132,16 @@ class InfrastructureError(SegpipeError):
     exit_code = EXIT_INFRASTRUCTURE
 
 
+def first_of(texts: Sequence[str], number: int) -> str:
+    """The first few of a number of things, and how many more there are.
+
+    >>> first_of(["a", "b"], 2), first_of(["a", "b"], 7)
+    ('a, b', 'a, b and 5 more')
+    """
+    more = f" and {number - len(texts)} more" if number > len(texts) else ""
+    return ", ".join(texts) + more
+
+
 def problem_list(problems: Sequence[Problem]) -> str:
     """All problems as text, one a line, each advice once at the end.
 

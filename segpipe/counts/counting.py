@@ -23,7 +23,7 @@ from segpipe.counts.partials import Partial, PartialStore, encode, write_atomica
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.plan_file import num_buckets, read_buckets, written_at
-from segpipe.sources.metadata import Box
+from segpipe.sources.boxes import Box
 from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
 from segpipe.sources.reader import DamagedChunkError, LabelReader
 from segpipe.sources.representations import open_labels

@@ -109,6 +109,7 @@ SCORES, GRID, SCRATCH, LABELS = (len(record._fields) for record in (Scores, Grid
 
 
 # Instructions that Numba has no words for. -------------------------------------------------------------
+# Some stand in `_runs` as well: the cache of machine code notices a change of a function's own file only.
 
 
 def _instruction(define: Callable[..., Any]) -> Callable[..., Any]:

@@ -106,7 +106,7 @@ class ImageMean:
 class ImageMeans:
     """Running means over the images of groups of images.
 
-    Of the metrics that are averaged over the worst images every value is kept: 16 bytes for each image, and
+    Of the metrics that are averaged over the worst images every value is kept: 24 bytes for each image, and
     for each class that the image has. The others are sums.
 
     Args:

@@ -19,7 +19,6 @@ from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS, chosen_metrics
 from segpipe.metrics.conventions.scoring import ConventionScore, score_conventions
-from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, Scores, html_table
 from segpipe.metrics.scoring import score_groups
@@ -37,6 +36,7 @@ from segpipe.run.latest import LATEST_NAME
 from segpipe.run.manifest import MANIFEST_NAME, check_manifest
 from segpipe.run.record import RUN_NAME, read_state
 from segpipe.run.reduced import RESULTS_NAME
+from segpipe.run.scored import score_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,11 +126,7 @@ class Run:
     @cached_property
     def computed(self) -> Scores:
         """All scores under the run's own rules, computed from its counts."""
-        results, rules = self.results, self.results.rules
-        scores = self._scores(np.zeros(len(results), np.int64), 1, rules)[0]
-        total, units = results.scored_total(results.image_weights(rules)), scores.units_per_pixel
-        groups = score_class_groups(total, results.classes, rules, units_per_pixel=units)
-        return replace(scores, groups=groups)
+        return score_run(self.results, self.results.rules)
 
     def score(
         self,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import InputError, Problem
-from segpipe.sources.boxes import chunk_box, common
+from segpipe.sources.boxes import Box, chunk_box, common
 from segpipe.sources.metadata import ArrayMeta, StoreView
-from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.storage import ObjectInfo
 
 SAMPLED_CHUNKS = 8

@@ -29,10 +29,8 @@ from segpipe.metrics.conventions.scoring import (
     chosen_conventions,
     score_conventions,
 )
-from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
-from segpipe.metrics.scoring import score_counts
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import Plan, make_plan
 from segpipe.planning.plan_file import read_buckets, read_keys
@@ -55,6 +53,7 @@ from segpipe.run.record import (
     write_state,
 )
 from segpipe.run.reduced import RESULTS_NAME, Reduction, reduce_partials, reduction_from
+from segpipe.run.scored import score_run
 
 PLANNED_NAME = "planned.json"
 COUNTED_NAME = "counted.json"
@@ -235,13 +234,8 @@ def score(run: Path) -> None:
 def _scores(run: Path) -> Scores:
     """The scores of a run; kept for the stage that follows in the same process."""
     results = ResultsReader(run / RESULTS_NAME)
-    rules = scoring_rules(run_config(run))
-    weights = results.image_weights(rules)
-    total = results.scored_total(weights)
-    scores = score_counts(results.cells(), total, results.classes, rules, weights)
-    units = scores.units_per_pixel
-    groups = score_class_groups(total, results.classes, rules, units_per_pixel=units)
-    return replace(scores, groups=groups, conventions=_conventions(results, run_config(run)))
+    scores = score_run(results, scoring_rules(run_config(run)))
+    return replace(scores, conventions=_conventions(results, run_config(run)))
 
 
 def _conventions(results: ResultsReader, config: EvaluationConfig) -> tuple[ConventionScore, ...]:

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from segpipe.config import StoredAs
-from segpipe.errors import InputError, Problem
+from segpipe.errors import InputError, Problem, first_of
 from segpipe.sources import documents
 from segpipe.sources.asked import AskedObjects
+from segpipe.sources.boxes import Box
 from segpipe.sources.consolidated import ADVICE as CONTRADICTION_ADVICE
 from segpipe.sources.consolidated import COMPARED, contradiction
 from segpipe.sources.documents import (
@@ -48,9 +49,6 @@ DOCUMENTS = (*NODE_DOCUMENTS, ".zattrs", ".zmetadata")
 
 
 T = TypeVar("T")
-
-Box = tuple[slice, ...]
-"""Part of an array: `slice(start, stop)` along each of its dimensions."""
 
 
 @dataclass(frozen=True)
@@ -348,9 +346,8 @@ class StoreView:
         if isinstance(self.storage, AskingStorage) and not arrays:
             advice = "name the array as STORE::array: a web server lists nothing but consolidated metadata"
             return DocumentFault(found=f"no array or group at {path!r}", advice=advice)
-        shown = ", ".join(arrays[:SHOWN_ARRAYS]) or "none"
-        more = f" and {len(arrays) - SHOWN_ARRAYS} more" if len(arrays) > SHOWN_ARRAYS else ""
-        advice = f"name an array as STORE::array; the arrays of the store are: {shown}{more}"
+        shown = first_of(arrays[:SHOWN_ARRAYS], len(arrays)) or "none"
+        advice = f"name an array as STORE::array; the arrays of the store are: {shown}"
         return DocumentFault(found=f"no array or group at {path or 'the root of the store'!r}", advice=advice)
 
     def _problem(self, path: str, fault: DocumentFault) -> Problem:

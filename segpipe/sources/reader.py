@@ -17,7 +17,6 @@ from segpipe.sources.storage import ObjectInfo, Storage
 from segpipe.sources.zarr_reader import ZarrReader
 
 __all__ = [
-    "Box",
     "DamagedChunkError",
     "LabelReader",
     "ReaderKind",

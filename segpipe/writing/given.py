@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import InputError, Problem
+from segpipe.errors import InputError, Problem, first_of
 from segpipe.writing.prediction_store import Labels
 
 SHOWN_LABELS = 5
@@ -137,8 +137,7 @@ def label_problems(name: str, labelled: NDArray[Any], labels: Labels) -> list[Pr
     for value, count in list(values.items())[:SHOWN_LABELS]:
         first = np.unravel_index(int(np.argmax(labelled == value)), labelled.shape)
         shown.append(f"{value} ({count} px, first at {tuple(map(int, first))})")
-    more = f" and {len(values) - SHOWN_LABELS} more" if len(values) > SHOWN_LABELS else ""
-    found = f"the labels {', '.join(shown)}{more}"
+    found = f"the labels {first_of(shown, len(values))}"
     advice = (
         "a label that names no class on purpose (void) is declared when the store is made: no_class=(255,)"
     )

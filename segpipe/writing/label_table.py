@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import ConfigError, Problem
+from segpipe.errors import ConfigError, Problem, first_of
 from segpipe.writing.prediction_store import Labels
 
 Color = tuple[int, int, int]
@@ -124,9 +124,8 @@ def file_problem(file: str, image: str, found: str, expected: str = "", advice: 
 def _counted(what: str, found: Mapping[str, int]) -> str:
     if not found:
         return ""
-    shown = ", ".join(f"{value} ({count} px)" for value, count in list(found.items())[:SHOWN])
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return f"the {what} {shown}{more}"
+    shown = [f"{value} ({count} px)" for value, count in list(found.items())[:SHOWN]]
+    return f"the {what} {first_of(shown, len(found))}"
 
 
 def _color(packed: int) -> Color:

@@ -17,8 +17,9 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 
 from segpipe.config import LayoutConfig
 from segpipe.errors import ConfigError, InputChangedError, InputError
+from segpipe.sources.boxes import Box
 from segpipe.sources.layouts import LAYOUTS, ImageSet, find_images
-from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.storage import Storage, content_hash, content_hashed, open_storage
 from tests.sources.stores import (
     OpenReader,

@@ -13,8 +13,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segpipe.sources.boxes import Box
 from segpipe.sources.metadata import ArrayMeta, StoreView, view_store
-from segpipe.sources.reader import Box, LabelReader, open_reader
+from segpipe.sources.reader import LabelReader, open_reader
 from segpipe.sources.storage import Blob, LocalStorage, ObjectInfo, Storage
 
 

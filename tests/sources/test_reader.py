@@ -10,7 +10,8 @@ import pytest
 import zarr
 
 from segpipe.errors import InputError
-from segpipe.sources.reader import Box, DamagedChunkError, LabelReader, open_reader
+from segpipe.sources.boxes import Box
+from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.shards import check_index, parse_index
 from segpipe.sources.zarr_reader import ZarrReader
 from tests.sources.conformance import SHARDED, OpenReader, ReaderTests, sharded

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
+from segpipe.errors import first_of
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.conventions.base import ConventionRules
@@ -145,8 +146,7 @@ def _listed(names: list[str]) -> str:
     """Names of classes; nothing if there are none."""
     if not names:
         return ""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(names[:LISTED])}{more}"
+    return f"{'class' if len(names) == 1 else 'classes'} {first_of(names[:LISTED], len(names))}"
 
 
 def responsible(rule: str, after: ConventionRules, reasons: Reasons) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.config import LayoutConfig
-from segpipe.errors import ConfigError, Problem
+from segpipe.errors import ConfigError, Problem, first_of
 from segpipe.registry import Registry
 from segpipe.sources.claims import claim_problems
 from segpipe.sources.columns import FILL_ADVICE, UnreadableColumn, declares_fill
@@ -299,8 +299,7 @@ def problem(
 
 def _some(names: Iterable[str]) -> str:
     listed = list(names)
-    more = f" and {len(listed) - SHOWN_NAMES} more" if len(listed) > SHOWN_NAMES else ""
-    return ", ".join(listed[:SHOWN_NAMES]) + more
+    return first_of(listed[:SHOWN_NAMES], len(listed))
 
 
 def _is_text(name: str) -> bool:

@@ -23,6 +23,7 @@ from segpipe.sources.layouts import (
     problem,
     with_class_axis,
 )
+from segpipe.sources.layouts.stacked import IMAGE_Y_X
 from segpipe.sources.metadata import ArrayMeta, GroupMeta, StoreView
 from segpipe.sources.tables import read_table
 
@@ -114,7 +115,7 @@ class _Rows:
             found = problem(self.view, "manifest", "a group", "an array (y, x) or (image, y, x)", array=path)
             return [replace(found, image=image)]
         meta, unclear = with_class_axis(self.view, meta)
-        kinds = Y_X if len(meta.label_shape) == 2 else (frozenset({"image", "z"}), *Y_X)
+        kinds = Y_X if len(meta.label_shape) == 2 else IMAGE_Y_X
         wrong = unclear or label_problems(self.view, meta) + dimension_problems(self.view, meta, kinds)
         return wrong or meta
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import InputError, Problem
+from segpipe.errors import InputError, Problem, first_of
 from segpipe.sources.columns import FILL_ADVICE, UnreadableColumn, declares_fill, id_texts, read_column
 from segpipe.sources.layouts import (
     LAYOUTS,
@@ -96,10 +96,9 @@ def _group_problem(view: StoreView, path: str) -> Problem:
     below = {name: view.outline(join(path, name)) for name in view.children(path)}
     arrays = [f"{name} {outline.shape}" for name, outline in below.items() if outline]
     groups = [name for name, outline in below.items() if not outline]
-    listed = ", ".join(arrays[:SHOWN_ARRAYS]) or "none"
-    more = f" and {len(arrays) - SHOWN_ARRAYS} more" if len(arrays) > SHOWN_ARRAYS else ""
+    listed = first_of(arrays[:SHOWN_ARRAYS], len(arrays)) or "none"
     others = f"; groups in it: {', '.join(groups[:SHOWN_ARRAYS])}" if groups else ""
-    found = f"a group; its arrays: {listed}{more}{others}"
+    found = f"a group; its arrays: {listed}{others}"
     advice = (
         "name an array as STORE::array, or set `layout: grouped` if every array of the group is one image"
     )
