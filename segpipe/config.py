@@ -273,6 +273,23 @@ class LayoutConfig(BaseModel):
         return f"{self.kind} ({options})" if options else self.kind
 
 
+class StatisticConfig(BaseModel):
+    """What is counted beside the confusion matrix: the kind, and its parameters, which the kind checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the kind."""
+        return dict(self.model_extra or {})
+
+
 class SelectConfig(Frozen):
     """Which images are evaluated: those listed, of these those that meet a condition, of these some.
 
@@ -649,7 +666,7 @@ def make_config(
     try:
         return EvaluationConfig.model_validate(changed)
     except ValidationError as error:
-        lines = [_mistake(dict(item)) for item in error.errors(include_url=False)]
+        lines = mistakes(error)
         message = f"{source}: " + ("\n" + " " * 4 if len(lines) > 1 else "") + "\n    ".join(lines)
         raise ConfigError(message) from None
 
@@ -676,13 +693,18 @@ def _override(values: dict[str, Any], text: str) -> None:
         raise ConfigError(message) from None
 
 
-def _mistake(item: dict[str, Any]) -> str:
+def mistakes(error: ValidationError, part: str = "", model: type[BaseModel] | None = None) -> list[str]:
+    """All findings of pydantic in our words; `part` and `model` are those of a part that checks itself."""
+    return [_mistake(dict(item), part, model) for item in error.errors(include_url=False)]
+
+
+def _mistake(item: dict[str, Any], part: str = "", model: type[BaseModel] | None = None) -> str:
     """One finding of pydantic in our words: the key's path, what was found, what was expected."""
-    key = ".".join(str(part) for part in item["loc"]) or "config"
+    key = ".".join([part] * bool(part) + [str(part) for part in item["loc"]]) or "config"
     if item["type"] == "missing":
         return f"{key}: is missing"
     if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"])
+        known = _known_keys(item["loc"]) if model is None else list(model.model_fields)
         near = get_close_matches(str(item["loc"][-1]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
         return f"{key}: no such key{hint}"

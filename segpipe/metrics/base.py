@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from segpipe.metrics.areas import ClassAreas
 from segpipe.registry import Registry
+from segpipe.statistics.figures import Figure, FloatArray, ratio
 
-FloatArray = NDArray[np.float64]
+__all__ = ["ALWAYS", "METRICS", "FloatArray", "Metric", "chosen_metrics", "metric", "ratio"]
+
 MetricFunction = Callable[[ClassAreas], FloatArray]
 Undefined = Literal["worst", "left out"]
 Over = Literal["pixels", "truth classes"]
@@ -26,18 +25,11 @@ ALWAYS = ("iou", "pixel_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A function of class areas, and what tests, reports and plots must know of it.
+class Metric(Figure):
+    """A function of class areas.
 
     Attributes:
-        name: the word for programs, `iou`.
-        title: the words for people, `IoU`.
-        per_class: the function gives (..., K); its mean over the classes is derived as `mean_<name>`.
-            Else it gives (...,), one figure of all classes together.
-        best, minimum, maximum: the good end, and the range.
         formula: in the letters of METRICS: tp hit, t truth, p pred, u union, n valid pixels.
-        nothing: what it is where there is nothing to score.
-        source: where it was defined.
         undefined: what a class that occurs and has no value (0/0) does to a mean over classes: it scores
             the `worst` end of the range, or is `left out`.
         over: a figure of all classes runs over `pixels`, all of them; or over the `truth classes`, those in
@@ -47,15 +39,6 @@ class Metric:
         function: the function; NaN where there is nothing to score, never 0 or -1.
     """
 
-    name: str
-    title: str
-    per_class: bool
-    formula: str
-    nothing: str
-    source: str
-    best: float = 1.0
-    minimum: float = 0.0
-    maximum: float = 1.0
     undefined: Undefined = "worst"
     over: Over = "pixels"
     main: bool = False
@@ -73,13 +56,6 @@ class Metric:
         return self.worst if self.undefined == "worst" and math.isfinite(self.worst) else math.nan
 
     @property
-    def direction(self) -> str:
-        """Which end is good, in words."""
-        if self.minimum < self.best < self.maximum:
-            return f"nearer to {self.best:g} is better"
-        return "higher is better" if self.best > self.minimum else "lower is better"
-
-    @property
     def exclusion(self) -> str:
         """What `exclude_classes` does to it, in words."""
         if self.per_class:
@@ -95,7 +71,7 @@ class Metric:
         >>> METRICS["mcc"].averages
         ('mcc', 'mcc_per_image')
         """
-        pooled = f"mean_{self.name}" if self.per_class else self.name
+        pooled = self.pooled_name
         names = [pooled, f"{pooled}_per_image"] + [f"{pooled}_per_image_class"] * self.per_class
         worst = [f"{name}_worst" for name in names[1:]] * self.by_image
         return (*names, *worst)
@@ -152,16 +128,3 @@ def chosen_metrics(names: Sequence[str] | None) -> list[Metric]:
     """
     wanted = METRICS if names is None else dict.fromkeys((*ALWAYS, *names))
     return sorted((METRICS[name] for name in wanted), key=lambda one: (not one.main, not one.per_class))
-
-
-def ratio(numerator: ArrayLike, denominator: ArrayLike) -> FloatArray:
-    """The quotient in float64, NaN where the denominator is 0: no epsilon, so that perfect is exactly 1.
-
-    >>> ratio([1, 0, 3], [2, 0, 3])
-    array([0.5, nan, 1. ])
-    """
-    above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    # The NaN is written, not computed: 0/0 has the sign bit set on some CPUs, and stored bytes would differ.
-    quotient = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
-    np.divide(above, below, out=quotient, where=below != 0)
-    return quotient

@@ -1,0 +1,1 @@
+"""Statistics that come with segpipe: one file each, found by the registry."""
