@@ -179,16 +179,19 @@ class _Means:
 
     def add(self, values: FloatArray, weights: IntArray, groups: IntArray, *rest: IntArray) -> None:
         """Add values (M, value), NaN where there is none, to their groups and what else is their place."""
-        metrics = np.arange(len(values))[:, None]
-        places = np.ravel_multi_index((groups, metrics, *rest), self.number.shape)
-        there = ~np.isnan(values) & (weights > 0)
-        own = np.broadcast_to(weights, values.shape)
-        # A product is rounded once, alike on every CPU; with the weight 1 it is the value itself.
-        self._sums.add(places[there], values[there] * share_of(own[there]))
-        np.add.at(self.number.reshape(-1), places[there], 1)
-        np.add.at(self._weight.reshape(-1), places[there], own[there])
-        for index, kept in self._kept.items():
-            kept.append(tuple(part[index, there[index]] for part in (places, values, own)))
+        alike = bool((weights == 1 << WEIGHT_BITS).all())
+        # Metric by metric: the terms of one stay in the caches of the CPU.
+        for metric, own in enumerate(values):
+            there = np.flatnonzero(~np.isnan(own) & (weights > 0))
+            chosen = (groups[there], np.full(len(there), metric), *(part[there] for part in rest))
+            places = np.ravel_multi_index(chosen, self.number.shape)
+            terms, weight = own[there], weights[there]
+            # A product is rounded once, alike on every CPU; with the weight 1 it is the value itself.
+            self._sums.add(places, terms if alike else terms * share_of(weight))
+            np.add.at(self.number.reshape(-1), places, 1)
+            np.add.at(self._weight.reshape(-1), places, weight)
+            if metric in self._kept:
+                self._kept[metric].append((places, terms, weight))
 
     def finish(self) -> None:
         """Compute the means."""

@@ -126,7 +126,7 @@ class Run:
     @cached_property
     def computed(self) -> Scores:
         """All scores under the run's own rules, computed from its counts."""
-        return score_run(self.results, self.results.rules)
+        return score_run(self.path / RESULTS_NAME, self.results.rules)
 
     def score(
         self,

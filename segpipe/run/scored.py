@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 
 from segpipe.counts.results import ResultsReader
 from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.metrics.scoring import score_counts
+from segpipe.planning.plan_file import written_at
+
+TOTAL = Path("confusion", "c", "0", "0")
+"""The first chunk of the sum over all images, which is written after the images."""
 
 
-def score_run(results: ResultsReader, rules: ScoringRules) -> Scores:
-    """All scores under some rules, those of groups of classes too; no label map is read.
+def score_run(results: Path, rules: ScoringRules) -> Scores:
+    """All scores of a results dataset under some rules, those of groups of classes too; no pixel is read.
+
+    They are kept until others are asked for: a process that evaluates and then prints scores once.
 
     Raises:
+        InputError: there is no results dataset, or it cannot be decoded.
         InfrastructureError: the images do not add up to the stored total: the results are damaged.
     """
+    total = results / TOTAL
+    return _scored(results, rules, written_at(total) if total.exists() else ())
+
+
+@lru_cache(maxsize=1)
+def _scored(path: Path, rules: ScoringRules, written: tuple[int, ...]) -> Scores:
+    results = ResultsReader(path)
     weights = results.image_weights(rules)
     total = results.scored_total(weights)
     scores = score_counts(results.cells(), total, results.classes, rules, weights)

@@ -233,9 +233,9 @@ def score(run: Path) -> None:
 @lru_cache(maxsize=1)
 def _scores(run: Path) -> Scores:
     """The scores of a run; kept for the stage that follows in the same process."""
-    results = ResultsReader(run / RESULTS_NAME)
-    scores = score_run(results, scoring_rules(run_config(run)))
-    return replace(scores, conventions=_conventions(results, run_config(run)))
+    config = run_config(run)
+    scores = score_run(run / RESULTS_NAME, scoring_rules(config))
+    return replace(scores, conventions=_conventions(ResultsReader(run / RESULTS_NAME), config))
 
 
 def _conventions(results: ResultsReader, config: EvaluationConfig) -> tuple[ConventionScore, ...]:
