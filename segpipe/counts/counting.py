@@ -117,14 +117,22 @@ class Counted:
 class _Window:
     """Some images in memory, all of one size.
 
-    `images` are places in the bucket, `valid` is None where all pixels are, `job` tells whose pred it is.
+    `images` are places in the bucket, `over` is what lies over them, `job` tells whose pred it is.
     """
 
     images: Sequence[int]
     truth: LabelMaps
-    valid: NDArray[np.bool_] | None
+    over: _Over
     pred: LabelMaps
     job: _Job
+
+
+@dataclass(frozen=True)
+class _Over:
+    """What lies over label maps, in their shape: which pixels are valid, and their weights; None: no such."""
+
+    valid: NDArray[np.bool_] | None
+    weights: NDArray[Any] | None
 
 
 @dataclass(eq=False)
@@ -174,7 +182,7 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
 
 def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCounts:
     rules = context.truth_rules, context.pred_rules
-    counts = count_images(window.truth, window.pred, *rules, window.valid)
+    counts = count_images(window.truth, window.pred, *rules, window.over.valid, window.over.weights)
     expected = [prod(bucket.sizes[image]) for image in window.images]
     if counts.cells.pixels().tolist() != expected:
         message = f"bucket {bucket.number}: counted {counts.cells.pixels().tolist()} pixels of {expected}"
@@ -281,27 +289,27 @@ def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Pro
     pred, *others = (
         _Side("pred", job.bucket, job.bucket.pred, open_storage(job.context.pred_store)) for job in jobs
     )
-    mask = _Mask(bucket, context)
+    overlays = _Overlays(bucket, context)
     images = range(part.first, len(bucket.ids) if part.last is None else part.last)
     # Where the prediction of one job lies in several arrays, its window is one image.
     length = min(job.context.window_images for job in jobs)
     for start in range(0, len(images), length):
         window = images[start : start + length]
         try:
-            labels, valid = truth.read(window), mask.read(window)
-            yield _Window(window, labels, valid, pred.read(window), lead)
+            labels, over = truth.read(window), overlays.read(window)
+            yield _Window(window, labels, over, pred.read(window), lead)
         except DamagedChunkError:
             # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
             for image in window:
                 try:
-                    labels, valid = truth.read([image]), mask.read([image])
-                    yield _Window([image], labels, valid, pred.read([image]), lead)
+                    labels, over = truth.read([image]), overlays.read([image])
+                    yield _Window([image], labels, over, pred.read([image]), lead)
                 except DamagedChunkError as error:
                     yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
             continue
         for job, other in zip(companions, others, strict=True):
             with suppress(DamagedChunkError, InputChangedError):
-                yield _Window(window, labels, valid, other.read(window), job)
+                yield _Window(window, labels, over, other.read(window), job)
 
 
 class _Side:
@@ -345,31 +353,33 @@ class _Side:
         return self._open[1]
 
 
-class _Mask:
-    """Reads which pixels of a bucket are valid."""
+class _Overlays:
+    """Reads what lies over the label maps of a bucket."""
 
     def __init__(self, bucket: Bucket, context: CountingContext) -> None:
-        self._side: _Side | None = None
-        if "valid" in bucket.overlays:
-            lies, storage = bucket.overlays["valid"], open_storage(context.overlay_stores["valid"])
-            self._side = _Side("valid", bucket, lies, storage)
-        self._absent_is_fill = "valid" in bucket.filled
+        self._sides = {
+            name: _Side(name, bucket, lies, open_storage(context.overlay_stores[name]))
+            for name, lies in bucket.overlays.items()
+        }
+        self._filled = bucket.filled
 
-    def read(self, images: Sequence[int]) -> NDArray[np.bool_] | None:
-        """bool, the shape of the label maps; None: all pixels are valid.
+    def read(self, images: Sequence[int]) -> _Over:
+        """What lies over some images, in the shape of their label maps.
 
         Raises:
             DamagedChunkError: part of it cannot be read, or was never stored, and nothing declares that.
             InputChangedError: an object is not what the inventory saw.
         """
-        if self._side is None:
+        valid, weights = self._values("valid", images), self._values("weights", images)
+        return _Over(None if valid is None else valid != 0, weights)
+
+    def _values(self, name: str, images: Sequence[int]) -> NDArray[Any] | None:
+        if name not in self._sides:
             return None
-        maps = self._side.read(images)
-        if maps.absent and not self._absent_is_fill:
-            raise self._side.incomplete(images, [box for _, box in maps.absent])
-        assert maps.values is not None
-        mask: NDArray[np.bool_] = maps.values != 0
-        return mask
+        maps = self._sides[name].read(images)
+        if maps.absent and name not in self._filled:
+            raise self._sides[name].incomplete(images, [box for _, box in maps.absent])
+        return maps.values
 
 
 def _gather(reader: LabelReader, unit: int, indices: list[int], extent: Box) -> LabelMaps:

@@ -19,11 +19,13 @@ class Judged:
         cells: one matrix for each image of the counts.
         affected: bool (image,); it has absent pixels that no rule takes for the fill value.
         absent_pixels: int64 (image, 2); pixels under absent chunks, whatever the rule: of truth, of pred.
+        weighted: the matrices times the weights of pixels, in units; None: pixels have no weights.
     """
 
     cells: ConfusionCells
     affected: NDArray[np.bool_]
     absent_pixels: NDArray[np.int64]
+    weighted: ConfusionCells | None = None
 
 
 def judge_absent(counts: ImageCounts, *, truth_is_fill: bool, pred_is_fill: bool) -> Judged:
@@ -55,4 +57,8 @@ def judge_absent(counts: ImageCounts, *, truth_is_fill: bool, pred_is_fill: bool
                 no_class if lost_truth and not truth_is_fill else part.truth_codes,
                 no_class if lost_pred and not pred_is_fill else part.pred_codes,
             )
-    return Judged(cells, affected, np.stack([truth, pred], axis=1))
+    weighted = None
+    if counts.weighted is not None:
+        judged = judge_absent(counts.weighted, truth_is_fill=truth_is_fill, pred_is_fill=pred_is_fill)
+        weighted = judged.cells
+    return Judged(cells, affected, np.stack([truth, pred], axis=1), weighted)

@@ -10,9 +10,10 @@ import json
 import os
 import struct
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from numpy.typing import NDArray
 from segpipe.errors import InfrastructureError
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.positions import InvalidValue, InvalidValues
-from segpipe.statistics.confusion import ImageCounts
+from segpipe.kernels.weighted import WrongWeights
+from segpipe.statistics.confusion import MATRICES, ImageCounts
 
 MAGIC = b"segpipe1"
 _DIGEST_BYTES = 32
-_PARTS = ("cells", "absent_truth", "absent_pred", "absent_both")
 _DTYPES = {"offsets": "<i8", "cells": "<u4", "counts": "<i8"}
 
 
@@ -44,21 +45,24 @@ class Partial:
 
 
 def encode(partial: Partial, name: str) -> bytes:
-    """The bytes of a partial: magic, checksum, header, compressed arrays."""
-    arrays = [
-        (part, field, np.ascontiguousarray(getattr(getattr(partial.counts, part), field), _DTYPES[field]))
-        for part in _PARTS
-        for field in _DTYPES
-    ]
+    """The bytes of a partial: magic, checksum, header, compressed arrays.
+
+    Where pixels have weights, the weighted matrices follow the others, and the header says so.
+    """
+    counts = partial.counts
+    arrays = _arrays(counts)
     header = {
         "name": name,
-        "num_classes": partial.counts.cells.num_classes,
+        "num_classes": counts.cells.num_classes,
         "ids": partial.ids,
-        "lengths": [len(values) for _, _, values in arrays],
-        "invalid": [[image, asdict(values)] for image, values in partial.counts.invalid],
+        "invalid": [[image, asdict(values)] for image, values in counts.invalid],
     }
+    if counts.weighted is not None:
+        arrays += _arrays(counts.weighted)
+        header["wrong_weights"] = [[image, asdict(wrong)] for image, wrong in counts.wrong_weights]
+    header["lengths"] = list(map(len, arrays))
     head = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    payload: bytes = Zstd(level=3).encode(b"".join(values.tobytes() for _, _, values in arrays))
+    payload: bytes = Zstd(level=3).encode(b"".join(values.tobytes() for values in arrays))
     body = struct.pack("<I", len(head)) + head + payload
     return MAGIC + blake2b(body, digest_size=_DIGEST_BYTES).digest() + body
 
@@ -79,11 +83,32 @@ def decode(data: bytes, name: str) -> Partial:
     if header["name"] != name:
         raise DamagedPartialError(name)
     arrays = iter(_split(Zstd().decode(body[4 + length :]), header["lengths"]))
-    cells, absent_truth, absent_pred, absent_both = (
-        ConfusionCells(header["num_classes"], *(next(arrays) for _ in _DTYPES)) for _ in _PARTS
+    counts = _counts(header["num_classes"], arrays)
+    counts = replace(
+        counts, invalid=tuple((image, _invalid_values(values)) for image, values in header["invalid"])
     )
-    invalid = tuple((image, _invalid_values(values)) for image, values in header["invalid"])
-    return Partial(tuple(header["ids"]), ImageCounts(cells, absent_truth, absent_pred, absent_both, invalid))
+    if "wrong_weights" in header:
+        wrong = tuple((image, _wrong_weights(plain)) for image, plain in header["wrong_weights"])
+        counts = replace(counts, weighted=_counts(header["num_classes"], arrays), wrong_weights=wrong)
+    return Partial(tuple(header["ids"]), counts)
+
+
+def _arrays(counts: ImageCounts) -> list[NDArray[Any]]:
+    """The arrays of its matrices, as they are stored."""
+    return [
+        np.ascontiguousarray(getattr(getattr(counts, part), field), dtype)
+        for part in MATRICES
+        for field, dtype in _DTYPES.items()
+    ]
+
+
+def _counts(num_classes: int, arrays: Iterator[NDArray[Any]]) -> ImageCounts:
+    """The matrices in the arrays that follow."""
+    return ImageCounts.of(ConfusionCells(num_classes, *(next(arrays) for _ in _DTYPES)) for _ in MATRICES)
+
+
+def _wrong_weights(plain: dict[str, Any]) -> WrongWeights:
+    return WrongWeights(plain["value"], tuple(plain["position"]), plain["pixels"])
 
 
 def _invalid_values(plain: dict[str, list[dict[str, Any]]]) -> InvalidValues:
@@ -96,7 +121,7 @@ def _invalid_values(plain: dict[str, list[dict[str, Any]]]) -> InvalidValues:
 
 def _split(payload: bytes, lengths: Sequence[int]) -> list[NDArray[Any]]:
     arrays, start = [], 0
-    for length, dtype in zip(lengths, list(_DTYPES.values()) * len(_PARTS), strict=True):
+    for length, dtype in zip(lengths, cycle(_DTYPES.values()), strict=False):
         arrays.append(np.frombuffer(payload, dtype, length, start))
         start += arrays[-1].nbytes
     return arrays

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from segpipe.classes import LabelRules
 from segpipe.errors import ArrayError, ShapeError
 from segpipe.kernels._codes import codes_of
+from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.confusion import require_labels, require_same_shape
 
 UNIT_BITS = 30
@@ -20,6 +23,9 @@ STRIP_PX = 1 << 16
 """Pixels that are looked at together; memory does not grow with the image."""
 
 MOST_UNITS = (1 << 63) - 1
+
+WEIGHING_VERSION = 1
+"""Of what decides a sum of weights; part of the key of partial counts that have some."""
 
 
 def sum_weights(
@@ -60,8 +66,7 @@ def sum_weights(
     side = truth_rules.num_codes
     sums = np.zeros(side * side, np.int64)
     total = 0
-    for start in range(0, truth.size, STRIP_PX):
-        strip = slice(start, start + STRIP_PX)
+    for strip in _strips(truth.size):
         units = _units(weights.flat[strip])
         total += _exact_sum(units)
         _require_room(total)
@@ -110,3 +115,109 @@ def _units(weights: NDArray[Any]) -> NDArray[np.int64]:
         raise ArrayError(message)
     _require_room(int(numbers.max() * UNITS_PER_WEIGHT))
     return np.rint(numbers * UNITS_PER_WEIGHT).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class WrongWeights:
+    """What is wrong with the weights of one image.
+
+    Attributes:
+        value: the first wrong weight (`-1.5`, `nan`, `inf`); or the sum of all, if only that is wrong.
+        position: of the first wrong weight, (y, x) or (z, y, x); empty: the sum is wrong.
+        pixels: how many pixels have wrong weights, or of how many it is the sum.
+    """
+
+    value: str
+    position: tuple[int, ...]
+    pixels: int
+
+
+def weight_units(
+    weights: NDArray[Any],
+) -> tuple[NDArray[np.int64], tuple[tuple[int, WrongWeights], ...]]:
+    """Weights of the pixels of some images in units of 2^-30, and what is wrong with them.
+
+    Args:
+        weights: real numbers (image, ...).
+
+    Returns:
+        int64, the shape of `weights`, 0 where a weight is negative, NaN, infinite or 2^33 or more, and in all
+        of an image whose weights add up to that much; the images with such weights, and what is wrong.
+
+    >>> units, wrong = weight_units(np.array([[0.5, -1.0], [0.0, 2.0]]))
+    >>> (units / UNITS_PER_WEIGHT).tolist(), wrong
+    ([[0.5, 0.0], [0.0, 2.0]], ((0, WrongWeights(value='-1', position=(1,), pixels=1)),))
+    """
+    units = np.zeros(weights.shape, np.int64)
+    found = ((image, _fill_units(own, units[image])) for image, own in enumerate(weights))
+    return units, tuple((image, wrong) for image, wrong in found if wrong is not None)
+
+
+def _fill_units(weights: NDArray[Any], units: NDArray[np.int64]) -> WrongWeights | None:
+    """Write the units of one image, which are 0 before."""
+    flat, total, first, wrong = units.reshape(-1), 0, -1, 0
+    for strip in _strips(weights.size):
+        with np.errstate(over="ignore"):
+            numbers = weights.flat[strip].astype(np.float64) * UNITS_PER_WEIGHT
+        right = (numbers >= 0) & (numbers < MOST_UNITS + 1)
+        np.rint(numbers, out=numbers, where=right)
+        flat[strip][right] = numbers[right].astype(np.int64)
+        total += _exact_sum(flat[strip])
+        if not right.all():
+            first = strip.start + int(np.argmin(right)) if first < 0 else first
+            wrong += int(np.count_nonzero(~right))
+    if first >= 0:
+        position = tuple(map(int, np.unravel_index(first, weights.shape)))
+        return WrongWeights(f"{weights.flat[first]:g}", position, wrong)
+    if total <= MOST_UNITS:
+        return None
+    units[...] = 0
+    return WrongWeights(f"{total / UNITS_PER_WEIGHT:.6g}", (), weights.size)
+
+
+def weigh_confusion(
+    truth: NDArray[Any],
+    pred: NDArray[Any],
+    units: NDArray[np.int64],
+    valid: NDArray[np.bool_] | None,
+    truth_rules: LabelRules,
+    pred_rules: LabelRules,
+) -> ConfusionCells:
+    """Sum the weights of every pair of true and predicted code, image by image.
+
+    Args:
+        truth, pred: raw label values (image, ...), any integer or bool dtype.
+        units: of `weight_units`, the shape of `truth`; of an image they add up to less than 2^63.
+        valid: the shape of `truth`; a pixel that is not valid is *ignored*, and what is invalid of its
+            prediction is void. None: all pixels are valid.
+        truth_rules, pred_rules: raw value -> code.
+
+    Returns:
+        The cells in units, of the pixels whose weight is not 0.
+
+    >>> rules, units = LabelRules.of(1), np.array([[1, 2, 4, 0]]) * UNITS_PER_WEIGHT
+    >>> labels = np.array([[0, 0, 9, 9]])
+    >>> (weigh_confusion(labels, labels, units, None, rules, rules).dense() / UNITS_PER_WEIGHT).tolist()
+    [[[3.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 4.0]]]
+    """
+    side = truth_rules.num_codes
+    sums, cells, counts = np.zeros(side * side, np.int64), [], []
+    for image in range(len(truth)):
+        for strip in _strips(truth[image].size):
+            rows = codes_of(truth[image].flat[strip], truth_rules).astype(np.int64)
+            columns = codes_of(pred[image].flat[strip], pred_rules)
+            if valid is not None:
+                out = ~valid[image].flat[strip]
+                rows[out] = truth_rules.no_class
+                columns[out & (columns == pred_rules.invalid)] = pred_rules.no_class
+            np.add.at(sums, rows * side + columns, units[image].flat[strip])
+        cells.append(np.flatnonzero(sums))
+        counts.append(sums[cells[-1]])
+        sums[cells[-1]] = 0
+    offsets = np.cumsum([0, *map(len, cells)], dtype=np.int64)
+    joined = np.concatenate([np.empty(0, np.int64), *cells]).astype(np.uint32)
+    return ConfusionCells(side - 2, offsets, joined, np.concatenate([np.empty(0, np.int64), *counts]))
+
+
+def _strips(pixels: int) -> Iterator[slice]:
+    return (slice(start, min(start + STRIP_PX, pixels)) for start in range(0, pixels, STRIP_PX))

@@ -8,6 +8,7 @@ from typing import Any
 
 from segpipe.classes import LabelRules
 from segpipe.kernels.version import COUNTING_VERSION
+from segpipe.kernels.weighted import UNIT_BITS, WEIGHING_VERSION
 from segpipe.planning.bucket import Bucket, BucketSide, shared
 from segpipe.sources.metadata import ArrayMeta
 
@@ -26,7 +27,7 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
     absent objects are counted as the fill value *and apart*, so that every policy can be applied afterwards.
 
     Of what lies over label maps there is no part apart: whether its absent chunks are declared to be the fill
-    value is in the key. Without an overlay nothing of this is in it.
+    value is in the key, and how weights are summed. Without an overlay nothing of this is in it.
 
     Not in it: names, policies, selections, where the store lies, the cluster.
     """
@@ -38,6 +39,8 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
     if bucket.overlays:
         over = [[name, _side(side), name in bucket.filled] for name, side in sorted(bucket.overlays.items())]
         identity.append(over)
+    if "weights" in bucket.overlays:
+        identity.append([WEIGHING_VERSION, UNIT_BITS])
     return blake2b(_as_text(identity).encode(), digest_size=20).hexdigest()
 
 

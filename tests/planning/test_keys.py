@@ -110,6 +110,24 @@ def test_what_lies_over_label_maps_is_in_the_key() -> None:
     assert len({bucket_key(other, TRUTH, PRED) for other in others}) == len(others)
 
 
+def test_keys_of_old_stay() -> None:
+    """Without anything over the label maps, and with a mask: what they were before weights came."""
+    masked = replace(BUCKET, overlays={"valid": side()})
+    found = [bucket_key(bucket, TRUTH, PRED) for bucket in (BUCKET, masked)]
+    assert found == ["45b1088de06862645f2543f315acf4c358da730b", "e46f1b6e0c46285a6bb26b530e2d74c597df95a0"]
+
+
+def test_how_weights_are_summed_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of buckets with weights, and of no others."""
+    weighed = replace(BUCKET, overlays={"weights": side()})
+    before = [bucket_key(bucket, TRUTH, PRED) for bucket in (weighed, BUCKET)]
+    for name in ("WEIGHING_VERSION", "UNIT_BITS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(keys, name, 77)
+            after = [bucket_key(bucket, TRUTH, PRED) for bucket in (weighed, BUCKET)]
+        assert (after[0] != before[0], after[1]) == (True, before[1])
+
+
 def test_rules_and_versions_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values, codes, the number of classes, and what counts them."""
     found = {bucket_key(BUCKET, TRUTH, PRED), bucket_key(BUCKET, LabelRules.of(4, no_class=[255]), PRED)}
