@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -424,6 +425,35 @@ def run_document(run: Run) -> dict[str, Any]:
         "report": str(run.path / "report.md"),
         "warnings": run.summary.warnings,
     } | document
+
+
+@commands.command()
+@click.argument("results", default="results", type=click.Path())
+@click.option("--suite", help="Only this suite.")
+@click.option("--model", help="Only this model.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only this day and later ones.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only this day and earlier ones.")
+@AS_JSON
+def history(
+    results: str,
+    suite: str | None,
+    model: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    as_json: bool,
+) -> None:
+    """Show the published runs of each model, and whether its score rises or falls.
+
+    RESULTS is the folder of the results. The day of a run is the `date` of its configuration, or the day it
+    started; the trend is that of the complete runs.
+    """
+    from segpipe.history_tables import show_history
+    from segpipe.run.history import history_document, read_history
+
+    rows = read_history(
+        Path(results), suite, model, since.date() if since else None, until.date() if until else None
+    )
+    answer(lambda: history_document(rows), lambda console: show_history(console, rows), as_json=as_json)
 
 
 @commands.command("import")

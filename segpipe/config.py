@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +19,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
+    StrictInt,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -46,6 +50,9 @@ MAX_CONFIG_BYTES = 16 << 20
 MAX_SHOWN = 200
 """Longer values are not repeated in a message."""
 
+MAX_METADATA = 500
+"""Letters of a value of `metadata`."""
+
 MAX_BASES = 4
 """How many class files may build upon one another."""
 
@@ -68,6 +75,32 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
+def _day(value: Any) -> Any:
+    """A day as YAML or JSON give it; pydantic would take a number for seconds since 1970."""
+    if value is None or isinstance(value, datetime) or not isinstance(value, date):
+        try:
+            return None if value is None else date.fromisoformat(value)
+        except (TypeError, ValueError):
+            message = "input should be a day such as 2026-11-20"
+            raise ValueError(message) from None
+    return value
+
+
+def _metadata_value(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    plain = isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
+    if not plain or len(str(value)) > MAX_METADATA:
+        message = f"input should be a text of at most {MAX_METADATA} letters, a number, or true or false"
+        raise ValueError(message)
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A day of the calendar."""
+MetadataName = Annotated[str, Field(pattern=FOLDER_NAME)]
+MetadataValue = Annotated[StrictBool | StrictInt | float | str, BeforeValidator(_metadata_value)]
+"""What may be said of a prediction: a checkpoint, a commit, a tag."""
 Label = Annotated[int, BeforeValidator(_no_truth_value)]
 """A raw label value."""
 ClassRef = Annotated[int | str, BeforeValidator(_no_truth_value)]
@@ -401,6 +434,8 @@ class EvaluationConfig(Frozen):
     suite: str = Field(default="default", pattern=FOLDER_NAME)
     model: str = Field(pattern=FOLDER_NAME)
     results: str = Field(default="results", min_length=1)
+    date: Day | None = None
+    metadata: dict[MetadataName, MetadataValue] = {}
 
     truth: SideConfig
     pred: SideConfig

@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("segpipe.execution",),
     ("segpipe.run",),
     ("segpipe.terminal",),
-    ("segpipe.store_tables",),
+    ("segpipe.store_tables", "segpipe.history_tables"),
     ("segpipe.cli",),
     ("segpipe",),
     ("flows",),

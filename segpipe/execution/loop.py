@@ -36,8 +36,9 @@ def run_tasks(
     tasks: Iterable[Task],
     images_of: Callable[[int], Sequence[str]],
     on_done: Callable[[Counted], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Do all tasks on a pool.
+    """Do all tasks on a pool, or those that are done before it is time to stop.
 
     A task that takes its worker with it is cut in two, down to the one image that does it; that image is
     told to `on_done` as quarantined, and all others are counted.
@@ -48,6 +49,7 @@ def run_tasks(
         tasks: parts of buckets; consumed as the cluster can take them.
         images_of: the ids of a bucket's images, asked for only when a task has to be cut.
         on_done: called in this thread for every part of a bucket that has ended.
+        stop: whether to give up what has not ended; asked now and then.
 
     Raises:
         InfrastructureError: the cluster is lost, or a worker cannot write.
@@ -60,7 +62,11 @@ def run_tasks(
             waiting[pool.executor.submit(_done, work, task)] = task
         if not waiting:
             return
-        done = some_done(waiting, pool)
+        done = some_done(waiting, pool, stop)
+        if not done or stop():
+            for future in waiting:
+                future.cancel()
+            return
         for future in done:
             task = waiting.pop(future)
             try:
@@ -98,10 +104,12 @@ def _results(outcome: Outcome, task: Task) -> list[Counted]:
     return outcome
 
 
-def some_done(waiting: Collection[Future[Result]], pool: Pool) -> set[Future[Result]]:
-    """Wait for a task to end, as long as there are workers that could end one."""
+def some_done(
+    waiting: Collection[Future[Result]], pool: Pool, stop: Callable[[], bool] = lambda: False
+) -> set[Future[Result]]:
+    """Wait for a task to end, as long as there are workers that could end one; none if it is time to stop."""
     alone_s = 0.0
-    while True:
+    while not stop():
         done, _ = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
         if done:
             return done
@@ -111,6 +119,7 @@ def some_done(waiting: Collection[Future[Result]], pool: Pool) -> set[Future[Res
                 f"no worker for {NO_WORKERS_S:.0f} s; what was counted is kept, run the same command again"
             )
             raise InfrastructureError(message)
+    return set()
 
 
 def _next_tasks(upcoming: Iterator[Task], cut: list[Task], free: int) -> Iterator[Task]:

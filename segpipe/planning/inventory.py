@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from segpipe.classes import LabelRules
 from segpipe.config import ArrayConfig, EvaluationConfig, Side, SideConfig
 from segpipe.errors import InputError, Problem
 from segpipe.sources.asked import ask_at_once
 from segpipe.sources.completeness import only_written
+from segpipe.sources.described import store_metadata
 from segpipe.sources.layouts import ImageSet, find_images
 from segpipe.sources.metadata import StoreView, view_store
 from segpipe.sources.overlays import Overlay, find_overlay
@@ -20,11 +22,16 @@ from segpipe.sources.storage import content_hashed, open_storage
 
 @dataclass(frozen=True)
 class Inventory:
-    """The images of both sides and of what lies over them, with the objects that hold them."""
+    """The images of both sides and of what lies over them, with the objects that hold them.
+
+    `metadata` is what the store of predictions says of itself, `metadata_left_out` names what is no metadata.
+    """
 
     truth: ImageSet
     pred: ImageSet
     overlays: Mapping[str, Overlay] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata_left_out: Sequence[str] = ()
 
     @property
     def image_sets(self) -> dict[str, ImageSet]:
@@ -62,7 +69,8 @@ def take_inventory(config: EvaluationConfig) -> Inventory:
         if problems:
             raise InputError(problems)
         truth, pred = found
-        return Inventory(truth, pred, _overlays(config, views, truth))
+        overlays = _overlays(config, views, truth)
+        return Inventory(truth, pred, overlays, *store_metadata(views[config.pred.store].result(), pred))
 
 
 def _overlays(

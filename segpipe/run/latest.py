@@ -1,4 +1,7 @@
-"""latest.json: which run a suite's model stands at. It moves forward by run number, never back."""
+"""latest.json: which run a suite's model stands at. It moves forward, never back.
+
+Forward is a higher run number; and where the days are known that predictions belong to, no earlier day.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 from segpipe.errors import InfrastructureError
@@ -17,17 +21,29 @@ LOCK_S = 20.0
 """Moving `latest` takes a few milliseconds; a lock that is older than this was left by a killed process."""
 
 
-def publish_latest(run: Path) -> None:
-    """Let `latest` point to a run, unless it points to a later one already."""
+def publish_latest(run: Path, day: date | None = None) -> None:
+    """Let `latest` point to a run, unless it points to a later one already.
+
+    Args:
+        run: a complete run.
+        day: that its predictions belong to.
+    """
     latest = run.parent.parent / LATEST_NAME
-    with _lock(latest.with_suffix(".lock")):
-        if latest.exists() and json.loads(latest.read_text())["run"] > run.name:
+    with locked(latest.with_suffix(".lock")):
+        now = json.loads(latest.read_text()) if latest.exists() else {"run": ""}
+        earlier_day = day is not None and day.isoformat() < (now.get("day") or "")
+        if now["run"] > run.name or earlier_day:
             return
-        write_json(latest, {"run": run.name})
+        write_json(latest, {"run": run.name, "day": day.isoformat() if day else None})
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file for the few milliseconds that a change takes; wait while another one holds it.
+
+    Raises:
+        InfrastructureError: it is held for longer than anybody needs.
+    """
     deadline = time.monotonic() + 2 * LOCK_S
     while True:
         try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from segpipe.counts.counting import CountingContext
 from segpipe.counts.partials import PartialStore
-from segpipe.errors import InputError, Problem
+from segpipe.errors import InputError, Problem, first_of
 from segpipe.execution.choose import choose_cluster, estimate_s, tasks_needed
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.memory import PROCESS_BYTES, task_memory
@@ -218,6 +218,11 @@ def _warnings(plan: Plan) -> Iterator[str]:
                 "labels unseen. Write with a checksum (crc32c, or zstd with checksum)."
             )
         yield from _bulk(name, images)
+    if plan.inventory.metadata_left_out:
+        names = first_of(
+            list(map(repr, plan.inventory.metadata_left_out[:3])), len(plan.inventory.metadata_left_out)
+        )
+        yield f"Metadata that the store of pred has of itself left out, being no plain short values: {names}."
     if plan.alignment.left_out:
         left_out = len(plan.alignment.left_out)
         yield f"{left_out} images have no prediction and are left out (on_missing_pred: skip)."

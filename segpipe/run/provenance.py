@@ -15,6 +15,7 @@ from segpipe.counts.counting import PLAN_NAME
 from segpipe.metrics.scores import Scores
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.run.planned import PlanSummary
+from segpipe.run.record import PLANNED_NAME, read_json
 from segpipe.run.reduced import Reduction
 
 PACKAGES = (
@@ -68,6 +69,7 @@ def run_summary(
             "truth": str(config.truth),
             "pred": str(config.pred),
             **{name: str(lies) for name, lies in config.overlays.items()},
+            "metadata": read_json(run / PLANNED_NAME)["metadata"],
             "reader": planned.reader,
             "fingerprints": fingerprints(run),
             "plan": {name: value for name, value in planned.__dict__.items() if name != "warnings"},
@@ -116,7 +118,7 @@ def _found(config: EvaluationConfig, reduction: Reduction, scores: Scores) -> li
             )
     if reduction.quarantined_images:
         lost = reduction.quarantined_images
-        sentences.append(f"{lost} images could not be read and are not in these figures.")
+        sentences.append(f"{lost} images could not be counted and are not in these figures.")
     return sentences
 
 

@@ -21,6 +21,9 @@ from segpipe.errors import ConfigError, InfrastructureError
 
 RUN_NAME = "run.json"
 CONFIG_NAME = "config.resolved.yaml"
+PLANNED_NAME = "planned.json"
+"""What the plan stage found: its summary, what was left out, and the metadata of the predictions."""
+
 HEARTBEAT_S = 30
 ABANDONED_S = 600
 """A run that has not given a sign of life for this long is abandoned."""

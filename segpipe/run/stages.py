@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import Plan, make_plan
 from segpipe.planning.plan_file import read_buckets, read_keys
 from segpipe.reports.base import ReportInput, write_reports
+from segpipe.run.history import add_row
 from segpipe.run.images import write_images
 from segpipe.run.latest import publish_latest
 from segpipe.run.manifest import write_manifest
@@ -42,6 +44,7 @@ from segpipe.run.planned import PlanSummary, counting_context, survey
 from segpipe.run.progress import SILENT, Progress, Work
 from segpipe.run.provenance import run_summary
 from segpipe.run.record import (
+    PLANNED_NAME,
     create_run,
     end_state,
     heartbeat,
@@ -55,7 +58,6 @@ from segpipe.run.record import (
 from segpipe.run.reduced import RESULTS_NAME, Reduction, reduce_partials, reduction_from
 from segpipe.run.scored import score_run
 
-PLANNED_NAME = "planned.json"
 COUNTED_NAME = "counted.json"
 REDUCED_NAME = "reduced.json"
 PROBLEMS_NAME = "problems.json"
@@ -70,7 +72,8 @@ class CountSummary:
         counted: buckets that were counted now.
         images, pixels: in those.
         quarantined: images that could not be read, with the reason.
-        given_up: buckets that hold them.
+        given_up: buckets that hold them, or that there was no time for.
+        stopped: counting ended at its deadline.
         seconds: the time it took.
     """
 
@@ -81,6 +84,7 @@ class CountSummary:
     pixels: int = 0
     quarantined: list[Problem] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
+    stopped: bool = False
     seconds: float = 0.0
 
 
@@ -119,16 +123,28 @@ def plan(run: Path) -> PlanSummary:
         left_out = [problem.as_row() for problem in made.alignment.left_out]
         write_json(
             run / PLANNED_NAME,
-            {"summary": asdict(summary), "fill_declared": fill_declared, "left_out": left_out},
+            {
+                "summary": asdict(summary),
+                "fill_declared": fill_declared,
+                "left_out": left_out,
+                "metadata": {**made.inventory.metadata, **config.metadata},
+            },
         )
         return summary
 
 
-def count(run: Path, progress: Progress = SILENT, companions: Sequence[Path] = ()) -> CountSummary:
+def count(
+    run: Path,
+    progress: Progress = SILENT,
+    companions: Sequence[Path] = (),
+    until: datetime | None = None,
+) -> CountSummary:
     """Count every bucket of the plan that has no partial counts yet.
 
     `companions` are planned runs of other predictions: where they have the same truth, they are counted
     along, so that truth is read once. What could not be counted so is counted in their own turn.
+
+    At `until` no more is begun, and what runs is let go; the run is then published as incomplete.
 
     Raises:
         InputChangedError: label maps changed after the inventory; what was counted of the others is kept.
@@ -137,14 +153,14 @@ def count(run: Path, progress: Progress = SILENT, companions: Sequence[Path] = (
     with _stage(run, "count"):
         if companions:
             replace(read_context(run), companions=tuple(map(str, companions))).write(run)
-        summary, changed = _count(run, progress)
+        summary, changed = _count(run, progress, until)
         write_json(run / COUNTED_NAME, asdict(summary))
         if changed:
             raise InputChangedError(changed)
         return summary
 
 
-def _count(run: Path, progress: Progress) -> tuple[CountSummary, list[Problem]]:
+def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[CountSummary, list[Problem]]:
     config, planned = run_config(run), _planned(run)
     left, since = _left(run)
     # Parts of an earlier try of this stage: what they hold is counted anew.
@@ -157,6 +173,9 @@ def _count(run: Path, progress: Progress) -> tuple[CountSummary, list[Problem]]:
     )
     done = sum(map(_work, since), done)
     results: list[Counted] = []
+
+    def stop() -> bool:
+        return until is not None and datetime.now(UTC) >= until
 
     def on_done(counted: Counted) -> None:
         results.append(counted)
@@ -172,20 +191,37 @@ def _count(run: Path, progress: Progress) -> tuple[CountSummary, list[Problem]]:
             with cluster.open() as pool:
                 tasks = group_tasks(left, min(planned.tasks, len(left)))
                 work = partial(count_task, str(run))
-                run_tasks(pool, work, tasks, lambda bucket: _ids(run, bucket), on_done)
+                run_tasks(pool, work, tasks, lambda bucket: _ids(run, bucket), on_done, stop)
     finally:
         progress.end()
+    quarantined = [problem for counted in results for problem in counted.quarantined]
+    given_up = {counted.bucket for counted in results if counted.quarantined}
+    # What was running when the time came may have been kept all the same.
+    late = sorted(set(_left(run)[0]) - given_up) if stop() else []
     summary = CountSummary(
         buckets=planned.buckets,
         hits=planned.hits,
         counted=len({counted.bucket for counted in results}),
         images=sum(counted.images for counted in results),
         pixels=sum(counted.pixels for counted in results),
-        quarantined=[problem for counted in results for problem in counted.quarantined],
-        given_up=sorted({counted.bucket for counted in results if counted.quarantined}),
+        quarantined=[*quarantined, *_too_late(run, late, until)],
+        given_up=sorted(given_up.union(late)),
+        stopped=bool(late),
         seconds=time.monotonic() - started,
     )
     return summary, [problem for counted in results for problem in counted.changed]
+
+
+def _too_late(run: Path, buckets: list[int], until: datetime | None) -> Iterator[Problem]:
+    """That there was no time for some buckets."""
+    if buckets and until is not None:
+        (first,) = read_buckets(run / PLAN_NAME, buckets[:1])
+        yield Problem(
+            kind="deadline",
+            found=f"{len(buckets):,} buckets not counted by {until:%Y-%m-%d %H:%M %Z}, this image the first",
+            image=first.ids[0],
+            advice="evaluate again: what was counted is kept",
+        )
 
 
 def _left(run: Path) -> tuple[list[int], Iterator[Bucket]]:
@@ -274,19 +310,21 @@ def report(run: Path) -> None:
 
 
 def publish(run: Path) -> None:
-    """Declare the run finished: the manifest last, then `latest`.
+    """Declare the run finished: the manifest last, then its row in the history, then `latest`.
 
     Raises:
-        IncompleteError: more images are quarantined than `max_quarantined` allows. The run is published
-            as incomplete; `latest` does not move to it.
+        IncompleteError: more images are quarantined than `max_quarantined` allows, or counting ended at its
+            deadline. The run is published as incomplete; `latest` does not move to it.
     """
     config, quarantined = run_config(run), _reduced(run).quarantined_images
-    complete = quarantined <= config.max_quarantined
+    complete = quarantined <= config.max_quarantined and not read_json(run / COUNTED_NAME)["stopped"]
+    state = "complete" if complete else "incomplete"
     with _stage(run, "publish"):
         write_manifest(run)
+        add_row(run, state)
         if complete:
-            publish_latest(run)
-    end_state(run, "complete" if complete else "incomplete")
+            publish_latest(run, config.date)
+    end_state(run, state)
     if complete:
         return
     problems = _unreadable(run)
