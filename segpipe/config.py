@@ -77,13 +77,13 @@ def _no_truth_value(value: Any) -> Any:
 
 def _day(value: Any) -> Any:
     """A day as YAML or JSON give it; pydantic would take a number for seconds since 1970."""
-    if value is None or isinstance(value, datetime) or not isinstance(value, date):
-        try:
-            return None if value is None else date.fromisoformat(value)
-        except (TypeError, ValueError):
-            message = "input should be a day such as 2026-11-20"
-            raise ValueError(message) from None
-    return value
+    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        message = "input should be a day such as 2026-11-20"
+        raise ValueError(message) from None
 
 
 def _metadata_value(value: Any) -> Any:
