@@ -11,6 +11,7 @@ import xarray as xr
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.errors import ZarrUserWarning
 
 from segpipe.classes import ClassList
 from segpipe.counts import results as module
@@ -58,6 +59,31 @@ def test_bytes_do_not_depend_on_how_appends_were_cut(tmp_path: Path, cuts: Any) 
         write_scores(results.path, score_results(results))
 
     assert file_hashes(tmp_path / "cut") == file_hashes(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("images", [0, 4, IMAGES])
+def test_bytes_are_those_that_zarr_python_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    """Every file, for every kind of array: numbers, truth values and texts, cut, whole and without a dim."""
+    monkeypatch.setattr(module, "CODES_PER_CHUNK", 4)
+    columns = columns_of(images) | {"ort": np.array([f"Köln {at}" for at in range(images)], object)}
+    results = write_results(tmp_path / "ours", random_matrices(images), columns=columns)
+    write_scores(results.path, score_results(results))
+    ours = zarr.open_group(results.path, mode="r")
+    theirs = zarr.create_group(tmp_path / "theirs", attributes=ours.attrs.asdict())
+    for name, array in ours.arrays():
+        copy = theirs.create_array(
+            name, shape=array.shape, chunks=array.chunks, dtype=array.dtype, attributes=array.attrs.asdict(),
+            dimension_names=array.metadata.dimension_names, config={"write_empty_chunks": True},
+            compressors=[zarr.codecs.ZstdCodec(level=3, checksum=True)],
+        )  # fmt: skip
+        copy[...] = array[...]
+    with pytest.warns(ZarrUserWarning, match="Consolidated metadata"):
+        zarr.consolidate_metadata(tmp_path / "theirs")
+
+    assert file_hashes(tmp_path / "ours") == file_hashes(tmp_path / "theirs")
 
 
 @pytest.mark.usefixtures("small_chunks")

@@ -7,7 +7,6 @@ images were appended at a time, nor of who counted them.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,10 +14,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import zarr
 from numpy.typing import ArrayLike, NDArray
-from zarr.codecs import ZstdCodec
-from zarr.errors import ZarrUserWarning
 
 from segpipe.classes import ClassGroup, ClassList
+from segpipe.counts.arrays import group_attributes, write_array, write_chunk, write_document, write_group
 from segpipe.counts.columns import COLUMN_DTYPES, ColumnKind, clean_text, plain_column, stored_names
 from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
@@ -71,10 +69,10 @@ class ResultsWriter:
     def __init__(
         self, path: str | Path, classes: ClassList, columns: Mapping[str, ColumnKind] | None = None
     ) -> None:
-        self._path, self._classes = str(path), classes
+        self._path, self._classes = Path(path), classes
         self._kinds = dict(columns or {})
         self._names = stored_names(self._kinds, _reserved())
-        self._group = zarr.create_group(self._path, zarr_format=3, attributes=self._attributes())
+        zarr.create_group(self._path, zarr_format=3, attributes=self._attributes())
         self._total = np.zeros((len(classes) + 2) ** 2, np.int64)
         self._cells = 0
         self._growing = self._create_growing()
@@ -116,12 +114,12 @@ class ResultsWriter:
         for growing in self._growing.values():
             growing.finish()
         codes = len(self._classes) + 2
-        _store(self._group, "confusion", self._total.reshape(codes, codes), ("truth", "pred"), _CONFUSION)
+        _store(self._path, "confusion", self._total.reshape(codes, codes), ("truth", "pred"), _CONFUSION)
         for side, extra in NO_CLASS_NAMES.items():
-            _store(self._group, side, _texts([*self._classes.names, *extra]), (side,), _NAMES[side])
-        _store(self._group, "class_name", _texts(self._classes.names), ("class_name",), _NAMES["class_name"])
-        _store(self._group, "class_id", np.arange(codes - 2), ("class_name",), _NAMES["class_id"])
-        _consolidate(self._path)
+            _store(self._path, side, _texts([*self._classes.names, *extra]), (side,), _NAMES[side])
+        _store(self._path, "class_name", _texts(self._classes.names), ("class_name",), _NAMES["class_name"])
+        _store(self._path, "class_id", np.arange(codes - 2), ("class_name",), _NAMES["class_id"])
+        write_group(self._path, self._attributes())
 
     def _check(self, ids: Sequence[str], cells: ConfusionCells, columns: Mapping[str, ArrayLike]) -> None:
         lengths = {len(ids), len(cells), *(len(np.asarray(values)) for values in columns.values())}
@@ -144,16 +142,16 @@ class ResultsWriter:
         }
 
     def _create_growing(self) -> dict[str, _Growing]:
-        growing = {"image": _Growing(self._group, "image", np.dtype(object), "image", _NAMES["image"])}
+        growing = {"image": _Growing(self._path, "image", np.dtype(object), "image", _NAMES["image"])}
         for name, kind in self._kinds.items():
             attributes = {"long_name": clean_text(name)}
             stored = self._names[name]
-            growing[stored] = _Growing(self._group, stored, COLUMN_DTYPES[kind], "image", attributes)
+            growing[stored] = _Growing(self._path, stored, COLUMN_DTYPES[kind], "image", attributes)
         for name, meaning in COUNT_NAMES.items():
             attributes = {"long_name": meaning, "units": "pixel"}
-            growing[f"image_{name}"] = _Growing(self._group, f"image_{name}", _INT, "image", attributes)
+            growing[f"image_{name}"] = _Growing(self._path, f"image_{name}", _INT, "image", attributes)
         for name, (code, dim, meaning) in _CELLS.items():
-            growing[name] = _Growing(self._group, name, code, dim, {"long_name": meaning})
+            growing[name] = _Growing(self._path, name, code, dim, {"long_name": meaning})
         return growing
 
 
@@ -203,64 +201,51 @@ class _Growing:
     """A 1-D array that grows by whole chunks, so that its chunks do not show how it was appended to."""
 
     def __init__(
-        self, group: zarr.Group, name: str, dtype: np.dtype[Any], dim: str, attributes: Mapping[str, Any]
+        self, store: Path, name: str, dtype: np.dtype[Any], dim: str, attributes: Mapping[str, Any]
     ) -> None:
+        self._store, self._name, self._dtype, self._dim = store, name, dtype, dim
         self._chunk = IMAGES_PER_CHUNK if dim.startswith("image") else CELLS_PER_CHUNK
-        self._array = _create(group, name, (0,), (self._chunk,), dtype, (dim,), attributes)
-        self._dtype = dtype
+        self._attributes = attributes
         self._waiting: list[NDArray[Any]] = []
-        self._held = 0
+        self._held = self._chunks = 0
 
     def append(self, values: NDArray[Any]) -> None:
         self._waiting.append(values.astype(self._dtype))
         self._held += len(values)
         if self._held >= self._chunk:
-            self._write(self._held - self._held % self._chunk)
+            self._write(self._held // self._chunk)
 
     def finish(self) -> None:
-        self._write(self._held)
+        """Write what is left, and the metadata."""
+        length = self._chunks * self._chunk + self._held
+        self._write(-(-self._held // self._chunk))
+        write_document(
+            self._store, self._name, (length,), self._dtype, (self._chunk,), (self._dim,), self._attributes
+        )
 
-    def _write(self, number: int) -> None:
-        if not number:
+    def _write(self, chunks: int) -> None:
+        if not chunks:
             return
         values = np.concatenate(self._waiting)
-        start = self._array.shape[0]
-        self._array.resize((start + number,))
-        self._array[start:] = values[:number]
-        self._waiting, self._held = [values[number:]], len(values) - number
-
-
-def _create(
-    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any],
-    dims: tuple[str, ...], attributes: Mapping[str, Any],
-) -> Any:  # fmt: skip
-    """An array whose every chunk is written and carries a checksum."""
-    return group.create_array(
-        name, shape=shape, chunks=chunks, dtype=str if dtype.hasobject else dtype, dimension_names=dims,
-        compressors=[ZstdCodec(level=3, checksum=True)], attributes=dict(attributes),
-        config={"write_empty_chunks": True},
-    )  # fmt: skip
+        for start in range(0, chunks * self._chunk, self._chunk):
+            part = values[start : start + self._chunk]
+            write_chunk(self._store, self._name, (self._chunks,), part, (self._chunk,))
+            self._chunks += 1
+        self._waiting = [values[chunks * self._chunk :]]
+        self._held = len(self._waiting[0])
 
 
 def _store(
-    group: zarr.Group, name: str, values: NDArray[Any], dims: tuple[str, ...], attributes: Mapping[str, Any]
+    store: Path, name: str, values: NDArray[Any], dims: tuple[str, ...], attributes: Mapping[str, Any]
 ) -> None:
     chunks = tuple(max(1, min(size, CODES_PER_CHUNK)) for size in values.shape)
-    _create(group, name, values.shape, chunks, values.dtype, dims, attributes)[...] = values
+    write_array(store, name, values, chunks, dims, attributes)
 
 
 def _texts(values: Sequence[str]) -> NDArray[Any]:
     texts = np.empty(len(values), object)
     texts[:] = [clean_text(value) for value in values]
     return texts
-
-
-def _consolidate(path: str) -> None:
-    """Put all metadata into one document: xarray then opens the store with one read and no warning."""
-    with warnings.catch_warnings():
-        # It is not in the specification of Zarr 3 yet; a reader that does not know it passes it over.
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(path)
 
 
 class ResultsReader:
@@ -429,36 +414,35 @@ def write_scores(path: str | Path, scores: Scores) -> None:
         path: the folder of the store.
         scores: of `score_counts` over the blocks of this dataset.
     """
-    group = zarr.open_group(str(path), mode="r+")
-    group.attrs["rules"] = cast(Any, scores.rules.document())
-    _write_image_scores(group, scores)
-    _write_pooled_scores(group, scores, "class_name")
+    store = Path(path)
+    _write_image_scores(store, scores)
+    _write_pooled_scores(store, scores, "class_name")
     if scores.groups is not None:
         names = [one.name for one in scores.classes.groups]
-        _store(group, "group_name", _texts(names), ("group_name",), {"long_name": "group of classes"})
-        _write_pooled_scores(group, scores.groups, "group_name", "group_")
-    _consolidate(str(path))
+        _store(store, "group_name", _texts(names), ("group_name",), {"long_name": "group of classes"})
+        _write_pooled_scores(store, scores.groups, "group_name", "group_")
+    write_group(store, {**group_attributes(store), "rules": scores.rules.document()})
 
 
-def _write_pooled_scores(group: zarr.Group, scores: Scores, dim: str, prefix: str = "") -> None:
+def _write_pooled_scores(store: Path, scores: Scores, dim: str, prefix: str = "") -> None:
     """Areas, scores per class (or group of classes) and aggregates."""
     for name, (side, meaning) in _AREAS.items():
         attributes = {"long_name": meaning, "units": "pixel"}
         areas = getattr(scores.areas, side)
         pixels = areas if scores.units_per_pixel == 1 else areas / scores.units_per_pixel
-        _store(group, prefix + name, pixels, (dim,), attributes)
+        _store(store, prefix + name, pixels, (dim,), attributes)
     for name, values in scores.per_class.items():
         attributes = _score_attributes(METRICS[name].title, METRICS[name])
-        _store(group, prefix + name, values, (dim,), attributes)
+        _store(store, prefix + name, values, (dim,), attributes)
     for name, aggregate in scores.aggregates.items():
-        _store(group, prefix + name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
+        _store(store, prefix + name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
 
 
-def _write_image_scores(group: zarr.Group, scores: Scores) -> None:
+def _write_image_scores(store: Path, scores: Scores) -> None:
     for name in IMAGE_SCORES:
         like = scores.aggregates[name]
         attributes = _score_attributes(f"{like.title} of the image", METRICS[like.metric])
-        growing = _Growing(group, f"image_{name}", np.dtype(np.float64), "image", attributes)
+        growing = _Growing(store, f"image_{name}", np.dtype(np.float64), "image", attributes)
         if scores.per_image:
             growing.append(scores.per_image[name])
         growing.finish()
