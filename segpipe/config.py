@@ -31,6 +31,7 @@ from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules
 from segpipe.errors import ConfigError
 from segpipe.query import Query
 from segpipe.resources import config_text
+from segpipe.values import ClassRef, Frozen, Label, no_truth_value
 
 Side = Literal["truth", "pred"]
 SIDES: tuple[Side, Side] = ("truth", "pred")
@@ -65,16 +66,6 @@ EXPECTED = {
 """Our words where those of pydantic are about Python."""
 
 
-def _no_truth_value(value: Any) -> Any:
-    """YAML reads `no` and `off` as a truth value, which Python would take for the number 0."""
-    if isinstance(value, bool):
-        message = (
-            "input should be a number or a name, not a truth value (YAML reads yes, no, on, off as such)"
-        )
-        raise ValueError(message)
-    return value
-
-
 def _day(value: Any) -> Any:
     """A day as YAML or JSON give it; pydantic would take a number for seconds since 1970."""
     if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
@@ -101,18 +92,8 @@ Day = Annotated[date, BeforeValidator(_day)]
 MetadataName = Annotated[str, Field(pattern=FOLDER_NAME)]
 MetadataValue = Annotated[StrictBool | StrictInt | float | str, BeforeValidator(_metadata_value)]
 """What may be said of a prediction: a checkpoint, a commit, a tag."""
-Label = Annotated[int, BeforeValidator(_no_truth_value)]
-"""A raw label value."""
-ClassRef = Annotated[int | str, BeforeValidator(_no_truth_value)]
-"""A class, by id or by name."""
-ClassAxis = Annotated[int | str, BeforeValidator(_no_truth_value)]
+ClassAxis = Annotated[int | str, BeforeValidator(no_truth_value)]
 """An axis, by its number (-1: the last) or by the name of its dimension."""
-
-
-class Frozen(BaseModel):
-    """A part of the configuration: unknown keys are refused, values do not change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -184,7 +165,7 @@ class SideConfig(ArrayConfig):
 
     representation: str = "labels"
     class_axis: ClassAxis | None = None
-    threshold: Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)] | None = None
+    threshold: Annotated[float, BeforeValidator(no_truth_value), Field(allow_inf_nan=False)] | None = None
     remap: dict[Label, ClassRef] | None = None
     reduce_zero_label: bool | None = None
 
@@ -222,7 +203,7 @@ class ClassesConfig(Frozen):
 
     names: tuple[str, ...]
     colors: tuple[tuple[Shade, Shade, Shade] | None, ...] = ()
-    groups: dict[str, tuple[ClassRef, ...]] = {}
+    groups: dict[str, tuple[ClassRef, ...]] = Field(default={})
     ids: tuple[Label, ...] | None = None
     reduce_zero_label: bool = False
     ignore_labels: tuple[Label, ...] = ()
@@ -440,7 +421,7 @@ class EvaluationConfig(Frozen):
     truth: SideConfig
     pred: SideConfig
     valid: ArrayConfig | None = None
-    also: dict[Annotated[str, Field(pattern=FOLDER_NAME)], SideConfig] = {}
+    also: dict[Annotated[str, Field(pattern=FOLDER_NAME)], SideConfig] = Field(default={})
     layout: Annotated[LayoutConfig, BeforeValidator(_layout)] = LayoutConfig()
     image_table: ImageTable | None = None
     select: SelectConfig | None = None

@@ -16,6 +16,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("segpipe.errors",),
     ("segpipe.registry", "segpipe.classes", "segpipe.resources", "segpipe.query"),
+    ("segpipe.values",),
+    ("segpipe.criteria",),
     ("segpipe.config",),
     ("segpipe.kernels",),
     ("segpipe.statistics",),

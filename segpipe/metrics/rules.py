@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
+from segpipe.criteria import SliceConfig
 from segpipe.errors import ConfigError
 from segpipe.metrics.areas import InvalidPred
 from segpipe.metrics.base import chosen_metrics
@@ -41,6 +42,8 @@ class ScoringRules:
         image_weights: the metadata column of the images' weights; None: all images weigh alike.
         metrics: names of the metrics that are computed; None means all that there are. The mean IoU and
             pixel accuracy are always there.
+        slices: how the images are cut into slices, each scored as a dataset of its own; classes by name.
+        min_slice_images: slices of fewer images are left out.
     """
 
     absent_class: AbsentClass = "nan"
@@ -50,9 +53,12 @@ class ScoringRules:
     worst_percent: float = 5.0
     metrics: tuple[str, ...] | None = None
     image_weights: str | None = None
+    slices: tuple[SliceConfig, ...] = ()
+    min_slice_images: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exclude_classes", tuple(self.exclude_classes))
+        object.__setattr__(self, "slices", tuple(map(SliceConfig.model_validate, self.slices)))
         if not 0 < self.worst_percent <= 100:
             message = f"worst_percent: found {self.worst_percent!r}, expected more than 0 and at most 100"
             raise ConfigError(message)
@@ -91,6 +97,8 @@ class ScoringRules:
             "worst_percent": self.worst_percent,
             "metrics": None if self.metrics is None else list(self.metrics),
             "image_weights": self.image_weights,
+            "slices": [one.model_dump(mode="json") for one in self.slices],
+            "min_slice_images": self.min_slice_images,
         }
 
     def in_words(self) -> list[str]:
@@ -105,12 +113,17 @@ class ScoringRules:
             f"have the class, but one at least (worst_percent: {self.worst_percent:g}).",
             f"Classes left out of means over classes: {', '.join(self.exclude_classes) or 'none'}.",
             *([_WEIGHTED.format(self.image_weights)] if self.image_weights is not None else []),
+            *([_SLICES.format(self.min_slice_images)] if self.slices else []),
         ]
 
 
 _WEIGHTED = (
     "Images are weighted by the metadata column {}: their counts in pooled figures and in areas of classes, "
     "and their scores in means over images (image_weights). Numbers of pixels and images are not weighted."
+)
+_SLICES = (
+    "Slices are scored as datasets of their own; those of fewer than {} images are left out "
+    "(min_slice_images). Means of different slices may run over different classes: the tables say how many."
 )
 _ABSENT = {
     "nan": "A class absent from truth and prediction is left out of means (absent_class: nan).",

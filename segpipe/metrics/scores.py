@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Averaging = Literal["pooled", "per-image"]
 HEADLINE = "mean_iou"
+NO_VALUE_TEXT = "(no value)"
+"""How the slice of the images is called that have no value in a metadata column."""
+
 SHOWN_CLASSES = 40
 """How many classes a printed representation lists."""
 
@@ -76,6 +79,55 @@ class Aggregate:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class SliceScore:
+    """The scores of one slice of a dataset, without what all slices have in common.
+
+    Attributes:
+        title: what the images are cut by, in words.
+        where: column -> value that all images of the slice have, None for no value; or `has_class` or
+            `without_class` -> a class.
+        images, pixels: how many are in it.
+        values: name of an aggregate -> its value.
+        uses: name of an aggregate -> how many classes are in it.
+        dropped: names of the classes that are not in the headline.
+        per_class: metric name -> float64 (K,).
+    """
+
+    title: str
+    where: Mapping[str, str | None]
+    images: int
+    pixels: int | float
+    values: Mapping[str, float]
+    uses: Mapping[str, int]
+    dropped: tuple[str, ...]
+    per_class: Mapping[str, FloatArray]
+
+    @property
+    def name(self) -> str:
+        """The slice in words; what follows from the title is left out.
+
+        >>> scores = {"images": 1, "pixels": 1, "values": {}, "uses": {}, "dropped": (), "per_class": {}}
+        >>> SliceScore(title="a x b", where={"a": "1", "b": None}, **scores).name
+        '1, (no value)'
+        """
+        words = {"has_class": "with it", "without_class": "without it"}
+        return ", ".join(
+            words.get(key, NO_VALUE_TEXT if value is None else value) for key, value in self.where.items()
+        )
+
+
+def slice_score(title: str, where: Mapping[str, str | None], scores: Scores) -> SliceScore:
+    """What is kept of the scores of a slice."""
+    return SliceScore(
+        title=title, where=where, images=scores.images or 0, pixels=scores.counts["pixels"],
+        values={name: one.value for name, one in scores.aggregates.items()},
+        uses={name: len(one.classes_used) for name, one in scores.aggregates.items()},
+        dropped=tuple(scores.headline.classes_dropped),
+        per_class=scores.per_class,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
     """The scores of summed counts.
 
@@ -94,6 +146,7 @@ class Scores:
         groups: the scores of the groups of classes, with the groups in place of the classes; None where
             there are no groups, or where no summed matrix was scored.
         conventions: what other tools would print, our own figure first; empty if nobody asked.
+        slices: the scores of slices of the dataset, in the order in which they were asked for.
     """
 
     classes: ClassList
@@ -107,6 +160,7 @@ class Scores:
     units_per_pixel: float = 1
     groups: Scores | None = None
     conventions: tuple[ConventionScore, ...] = ()
+    slices: tuple[SliceScore, ...] = ()
 
     def __getitem__(self, name: str) -> float:
         """The value of one aggregate."""

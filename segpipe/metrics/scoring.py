@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -86,11 +86,11 @@ def score_counts(
     sums, start = _GroupSums(1, classes, rules, weights), 0
     each = []
     for block in blocks:
-        each.append(_kept_images(sums.add(block, np.zeros(len(block), np.int64), start), rules))
+        each.append(_kept_images(sums.add(block, np.zeros((1, len(block)), np.int64), start), rules))
         start += len(block)
     names = each[0] if each else {}
     scores = replace(
-        sums.scores()[0], per_image={name: np.concatenate([one[name] for one in each]) for name in names}
+        next(sums.scores()), per_image={name: np.concatenate([one[name] for one in each]) for name in names}
     )
     every = np.asarray(total, np.int64)
     areas = ClassAreas.from_matrix(every, invalid_pred=rules.invalid_pred)
@@ -147,6 +147,21 @@ def score_groups(
         classes: the K classes.
         rules: the settings.
         weights: of the images, in their order.
+    """
+    by_one = ((cells, groups[None]) for cells, groups in blocks)
+    return list(each_group(by_one, num_groups, classes, rules, weights))
+
+
+def each_group(
+    blocks: Iterable[tuple[ConfusionCells, IntArray]],
+    num_groups: int,
+    classes: ClassList,
+    rules: ScoringRules,
+    weights: ImageWeights | None = None,
+) -> Iterator[Scores]:
+    """Score groups of images that are grouped in several ways; one after the other, for scores take memory.
+
+    Arguments are those of `score_groups`, but for the groups of an image: int64 (way, image).
     """
     sums, start = _GroupSums(num_groups, classes, rules, weights), 0
     for cells, groups in blocks:
@@ -207,27 +222,31 @@ class _GroupSums:
         self._means = ImageMeans(num_groups, classes, rules)
 
     def add(self, cells: ConfusionCells, groups: IntArray, start: int) -> ImageScores:
-        """Add images, each to its group; returns what they score by themselves.
+        """Add images, each to its groups (way, image); returns what they score by themselves.
 
         Counts of pixels are plain; areas are times the weights of the images `start`, `start` + 1, ...
         """
         areas = ClassAreas.from_cells(cells, invalid_pred=self._rules.invalid_pred)
-        np.add.at(self._images, groups, 1)
-        for name, counts in image_counts(cells).items():
-            np.add.at(self._counts[name], groups, counts)
+        counts = image_counts(cells)
         weights = None if self._weights is None else self._weights.units[start : start + len(cells)]
-        factors = np.ones(len(cells), np.int64) if weights is None else weights
+        images = score_images(areas, self._classes, self._rules)
+        for own in groups:
+            np.add.at(self._images, own, 1)
+            for name, pixels in counts.items():
+                np.add.at(self._counts[name], own, pixels)
+            self._add_areas(areas, own, np.ones(len(cells), np.int64) if weights is None else weights)
+            self._means.add(images, own, weights)
+        return images
+
+    def _add_areas(self, areas: ClassAreas, groups: IntArray, factors: IntArray) -> None:
         for name in _AREAS:
             np.add.at(self._areas[name], groups, getattr(areas, name) * factors[:, None])
         np.add.at(self._void, groups, areas.void * factors)
-        images = score_images(areas, self._classes, self._rules)
-        self._means.add(images, groups, weights)
-        return images
 
-    def scores(self) -> list[Scores]:
+    def scores(self) -> Iterator[Scores]:
         """The scores of every group."""
         self._means.finish()
-        return [self._scores(group) for group in range(len(self._images))]
+        return map(self._scores, range(len(self._images)))
 
     def _scores(self, group: int) -> Scores:
         hit, truth, pred = (self._areas[name][group] for name in _AREAS)

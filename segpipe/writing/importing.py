@@ -16,9 +16,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
-from segpipe.config import Frozen, Label, Shade, make_config, parse_yaml, read_yaml
+from segpipe.config import Shade, make_config, parse_yaml, read_yaml
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.resources import config_text
+from segpipe.values import Frozen, Label
 from segpipe.writing.create import labels_of
 from segpipe.writing.given import label_problems
 from segpipe.writing.image_files import JPEG_ADVICE, READERS, Header, UnusableFile, read_header, read_pixels

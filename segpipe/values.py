@@ -1,0 +1,31 @@
+"""What the parts of a configuration are made of: frozen models, and values that YAML does not bend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def no_truth_value(value: Any) -> Any:
+    """YAML reads `no` and `off` as a truth value, which Python would take for the number 0."""
+    if isinstance(value, bool):
+        message = (
+            "input should be a number or a name, not a truth value (YAML reads yes, no, on, off as such)"
+        )
+        raise ValueError(message)
+    return value
+
+
+Label = Annotated[int, BeforeValidator(no_truth_value)]
+"""A raw label value."""
+ClassRef = Annotated[int | str, BeforeValidator(no_truth_value)]
+"""A class, by id or by name."""
+Number = Annotated[float, BeforeValidator(no_truth_value)]
+"""A number, and no truth value."""
+
+
+class Frozen(BaseModel):
+    """A part of the configuration: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
