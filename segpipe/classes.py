@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 
 from segpipe.errors import ConfigError
@@ -69,6 +70,25 @@ class ClassList:
         ('class_0', 'class_1')
         """
         return cls(tuple(f"class_{index}" for index in range(num_classes)))
+
+
+def class_id(name: int | str, names: Sequence[str], key: str) -> int:
+    """The id of a class given by id or by name (of `key`, which a mistake names).
+
+    Raises:
+        ConfigError: there is no such class.
+
+    >>> class_id("car", ("road", "car"), "exclude_classes")
+    1
+    """
+    if isinstance(name, int) and 0 <= name < len(names):
+        return name
+    if isinstance(name, str) and name in names:
+        return names.index(name)
+    near = get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    message = f"{key}: no class {name!r} among the {len(names)} classes{hint}"
+    raise ConfigError(message)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -27,7 +27,8 @@ from pydantic import (
     model_validator,
 )
 
-from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules
+from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules, class_id
+from segpipe.criteria import SliceConfig
 from segpipe.errors import ConfigError
 from segpipe.query import Query
 from segpipe.resources import config_text
@@ -248,15 +249,7 @@ class ClassesConfig(Frozen):
 
     def class_id(self, name: int | str, key: str) -> int:
         """The id of a class given by id or by name (of `key`, which a mistake names)."""
-        names = self.names
-        if isinstance(name, int) and 0 <= name < len(names):
-            return name
-        if isinstance(name, str) and name in names:
-            return names.index(name)
-        near = get_close_matches(str(name), names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        message = f"{key}: no class {name!r} among the {len(names)} classes{hint}"
-        raise ConfigError(message)
+        return class_id(name, self.names, key)
 
 
 class ClusterConfig(BaseModel):
@@ -416,7 +409,7 @@ class EvaluationConfig(Frozen):
     model: str = Field(pattern=FOLDER_NAME)
     results: str = Field(default="results", min_length=1)
     date: Day | None = None
-    metadata: dict[MetadataName, MetadataValue] = {}
+    metadata: dict[MetadataName, MetadataValue] = Field(default={})
 
     truth: SideConfig
     pred: SideConfig
@@ -445,6 +438,8 @@ class EvaluationConfig(Frozen):
     worst_percent: float = Field(default=5.0, gt=0, le=100)
     metrics: tuple[str, ...] | None = None
     conventions: Literal["all"] | tuple[str, ...] = ()
+    slices: tuple[SliceConfig, ...] = ()
+    min_slice_images: int = Field(default=1, ge=1)
 
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)
@@ -490,6 +485,7 @@ class EvaluationConfig(Frozen):
             for side in SIDES:
                 self.rules(side)
             self.excluded()
+            self.slicings()
         if self.model in self.also:
             message = f"also: {self.model!r} is the model of `pred` already; each model has a name of its own"
             raise ValueError(message)
@@ -533,6 +529,12 @@ class EvaluationConfig(Frozen):
     def excluded(self) -> tuple[int, ...]:
         """The ids of `exclude_classes`, sorted."""
         return tuple(sorted({self.class_id(name, "exclude_classes") for name in self.exclude_classes}))
+
+    def slicings(self) -> tuple[SliceConfig, ...]:
+        """The ways to cut images into slices, each once, classes by name."""
+        names = self.classes.names
+        found = [_named_class(one, names, f"slices.{at}") for at, one in enumerate(self.slices)]
+        return tuple(dict.fromkeys(found))
 
     def rules(self, side: Side) -> LabelRules:
         """What the raw values of one side mean.
@@ -687,6 +689,28 @@ def make_config(
         raise ConfigError(message) from None
 
 
+def slice_config(value: Any, classes: Sequence[str]) -> SliceConfig:
+    """One way to cut images into slices from plain values, its class by name.
+
+    Raises:
+        ConfigError: in the words of `make_config`.
+    """
+    try:
+        one = SliceConfig.model_validate(value)
+    except ValidationError as error:
+        found = [{**item, "loc": ("by", *item["loc"])} for item in error.errors(include_url=False)]
+        message = "; ".join(map(_mistake, found))
+        raise ConfigError(message) from None
+    return _named_class(one, classes, "by")
+
+
+def _named_class(one: SliceConfig, classes: Sequence[str], key: str) -> SliceConfig:
+    if one.has_class is None:
+        return one
+    name = classes[class_id(one.has_class, classes, f"{key}.has_class")]
+    return one.model_copy(update={"has_class": name})
+
+
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -741,6 +765,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "classes": ClassesConfig,
         "image_table": ImageTable,
         "select": SelectConfig,
+        **dict.fromkeys(("slices", "by"), SliceConfig),
     }
     model = inside.get(str(location[0]), EvaluationConfig) if len(location) > 1 else EvaluationConfig
     return list(model.model_fields)

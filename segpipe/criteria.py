@@ -90,6 +90,10 @@ class SliceConfig(Frozen):
             raise ValueError(message)
         return self
 
+    def __hash__(self) -> int:
+        # A dictionary has no hash of its own.
+        return hash(self.model_dump_json())
+
     @property
     def title(self) -> str:
         """What the images are cut by, in words.

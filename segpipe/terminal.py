@@ -30,6 +30,7 @@ from segpipe.reports.tables import (
     headline,
     notes_table,
     per_class_table,
+    worst_slices_table,
 )
 from segpipe.reports.text import printable
 from segpipe.run.progress import Progress, Work
@@ -310,7 +311,7 @@ def rich_table(table: Table, width: int) -> RichTable:
     """
     kept = fitting_columns(table, width)
     made = RichTable(
-        title=Text(table.title), title_justify="left", title_style="bold", box=None, pad_edge=False
+        title=Text(printable(table.title)), title_justify="left", title_style="bold", box=None, pad_edge=False
     )
     for position in kept:
         column = table.columns[position]
@@ -413,9 +414,9 @@ def _result_tables(run: Run) -> Iterator[Table]:
     yield without(aggregates_table(run.computed), "what it is")
     yield per_class_table(run.computed)
     yield from (without(table, "what it is") for table in groups_tables(run.computed))
-    notes = notes_table(run.computed)
-    if notes.rows:
-        yield notes
+    for table in (worst_slices_table(run.computed), notes_table(run.computed)):
+        if table.rows:
+            yield table
     yield counts_table(run.computed)
 
 

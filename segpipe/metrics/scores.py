@@ -104,16 +104,20 @@ class SliceScore:
 
     @property
     def name(self) -> str:
-        """The slice in words; what follows from the title is left out.
+        """The slice in words; what follows from the title is left out."""
+        return slice_name(self.where)
 
-        >>> scores = {"images": 1, "pixels": 1, "values": {}, "uses": {}, "dropped": (), "per_class": {}}
-        >>> SliceScore(title="a x b", where={"a": "1", "b": None}, **scores).name
-        '1, (no value)'
-        """
-        words = {"has_class": "with it", "without_class": "without it"}
-        return ", ".join(
-            words.get(key, NO_VALUE_TEXT if value is None else value) for key, value in self.where.items()
-        )
+
+def slice_name(where: Mapping[str, str | None]) -> str:
+    """What the images of a slice have in common, in words that go with its title.
+
+    >>> slice_name({"weather": "rain", "time": None}), slice_name({"without_class": "rider"})
+    ('rain, (no value)', 'without it')
+    """
+    words = {"has_class": "with it", "without_class": "without it"}
+    return ", ".join(
+        words.get(key, NO_VALUE_TEXT if value is None else value) for key, value in where.items()
+    )
 
 
 def slice_score(title: str, where: Mapping[str, str | None], scores: Scores) -> SliceScore:

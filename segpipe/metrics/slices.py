@@ -191,7 +191,7 @@ def check_slices(rules: ScoringRules, columns: Columns, num_classes: int) -> lis
         ConfigError: there is no such column, it has no numbers for bins, or too many different values.
     """
     names = needed_columns(rules.slices, columns)
-    cut_images(replace(rules, slices=[one for one in rules.slices if one.by]), num_classes, columns, {})
+    cut_images(replace(rules, slices=tuple(one for one in rules.slices if one.by)), num_classes, columns, {})
     untold = {name: _without_value(columns[name]) for name in names}
     return [
         f"{images:,} of {len(columns[name]):,} images have no value in the metadata column {name!r}; "
@@ -238,30 +238,26 @@ def class_presence(
 
 
 def score_slices(
-    blocks: Callable[[], Iterable[ConfusionCells]],
-    columns: Columns,
+    blocks: Iterable[ConfusionCells],
+    cut: Sequence[Slices],
     classes: ClassList,
     rules: ScoringRules,
     weights: ImageWeights | None = None,
 ) -> tuple[SliceScore, ...]:
-    """Score the slices that the rules ask for, each as a dataset of its own.
+    """Score slices, each as a dataset of its own.
 
     Args:
-        blocks: gives the matrices of all images, some at a time, as often as it is called.
-        columns: the metadata columns that slices are cut by, (image,).
+        blocks: the matrices of all images, some at a time.
+        cut: the images, cut in some ways.
         classes: the K classes.
         rules: the settings.
         weights: of the images, in their order.
 
     Returns:
-        Way by way in the order of the rules, values in their order; slices of fewer images than
-        `min_slice_images` are left out.
+        Way by way in their order, values in their order.
     """
-    if not rules.slices:
+    if not cut:
         return ()
-    names = dict.fromkeys(str(one.has_class) for one in rules.slices if one.has_class is not None)
-    present = class_presence(blocks(), classes, list(names))
-    cut = cut_images(rules, len(classes), columns, present)
     first = np.cumsum([0, *(len(one.where) for one in cut)])
     number = int(first[-1])
     # The images of slices that are too small make one group more, which nobody looks at.
@@ -271,7 +267,7 @@ def score_slices(
             for one, start in zip(cut, first, strict=False)
         ]
     )
-    scored = each_group(_with_groups(blocks(), groups), number + 1, classes, rules, weights)
+    scored = each_group(_with_groups(blocks, groups), number + 1, classes, rules, weights)
     places = ((one.title, where) for one in cut for where in one.where)
     return tuple(
         slice_score(title, where, scores) for (title, where), scores in zip(places, scored, strict=False)

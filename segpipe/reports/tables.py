@@ -5,6 +5,7 @@ Cells are one printable line each, and are not escaped: who renders them escapes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
 from segpipe.metrics.conventions.base import WORDS
 from segpipe.metrics.conventions.scoring import ConventionScore
-from segpipe.metrics.scores import Scores
+from segpipe.metrics.scores import HEADLINE, Scores, SliceScore
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import pixels_text, printable, score_text, share_text
 
@@ -119,8 +120,57 @@ def _listed(names: list[str], shown: int = 30) -> str:
     return ", ".join(names[:shown] + more)
 
 
+SHOWN_SLICES = 100
+"""How many slices of one kind a report lists; per_slice.csv has them all."""
+
+
+def worst_slices_table(scores: Scores, number: int = 10) -> Table:
+    """The slices of the lowest mean IoU, of all ways to cut; equal ones in the order of the slices."""
+    known = [one for one in scores.slices if not math.isnan(one.values[HEADLINE])]
+    worst = sorted(known, key=lambda one: one.values[HEADLINE])[:number]
+    rows: Rows = [(printable(one.title), *_slice_cells(one, len(scores.classes))) for one in worst]
+    title = "The slice" if len(rows) == 1 else f"The {len(rows)} slices"
+    return Table(f"{title} of the lowest mean IoU", (_outside("by"), *_SLICE), rows)
+
+
+def slices_tables(scores: Scores) -> list[Table]:
+    """The slices of each way to cut the images, in the order of their values."""
+    ways: dict[str, Rows] = {}
+    for one in scores.slices:
+        ways.setdefault(one.title, []).append(_slice_cells(one, len(scores.classes)))
+    tables = []
+    for title, rows in ways.items():
+        first = f", the first {SHOWN_SLICES} of {len(rows)}" if len(rows) > SHOWN_SLICES else ""
+        tables.append(Table(f"Slices by {title}{first}", _SLICE, rows[:SHOWN_SLICES]))
+    return tables
+
+
+def _slice_cells(one: SliceScore, classes: int) -> tuple[str, ...]:
+    return (
+        printable(one.name),
+        f"{one.images:,}",
+        score_text(one.values[HEADLINE]),
+        f"{one.uses[HEADLINE]} of {classes} classes",
+        score_text(one.values["pixel_accuracy"]),
+    )
+
+
+def _outside(name: str) -> Column:
+    """A column of names or values from outside."""
+    return Column(name, number=False, untrusted=True)
+
+
 def _words(name: str) -> Column:
     return Column(name, number=False)
+
+
+_SLICE = (
+    _outside("slice"),
+    Column("images"),
+    Column("mean IoU"),
+    _words("stands on"),
+    Column("pixel accuracy"),
+)
 
 
 def per_class_table(scores: Scores) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.config import slice_config
 from segpipe.counts.results import ResultsReader
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS, chosen_metrics
 from segpipe.metrics.conventions.scoring import ConventionScore, score_conventions
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import HEADLINE, Scores, html_table
+from segpipe.metrics.scores import HEADLINE, NO_VALUE_TEXT, Scores, html_table, slice_name
 from segpipe.metrics.scoring import score_groups
 from segpipe.metrics.shares import By, confusion_shares
 from segpipe.reports.summary import RunSummary
@@ -37,6 +38,7 @@ from segpipe.run.manifest import MANIFEST_NAME, check_manifest
 from segpipe.run.record import RUN_NAME, read_state
 from segpipe.run.reduced import RESULTS_NAME
 from segpipe.run.scored import score_run
+from segpipe.run.sliced import cut_slices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +133,7 @@ class Run:
     def score(
         self,
         metrics: Sequence[str] | None = None,
-        by: str | None = None,
+        by: str | Sequence[str] | Mapping[str, Any] | None = None,
         *,
         rules: ScoringRules | None = None,
     ) -> xr.Dataset:
@@ -140,12 +142,15 @@ class Run:
         Args:
             metrics: names of metrics or aggregates, such as `dice`, `mean_iou`, `mean_iou_per_image`; a
                 per-class metric comes with its mean over classes. None: all.
-            by: a metadata column; every value of it is scored as a dataset of its own.
+            by: a metadata column; every value of it is scored as a dataset of its own. Or how images are
+                cut into slices, as in the configuration: two columns, `{"by": "speed", "bins": [0, 30, 60]}`,
+                `{"has_class": "rider"}`.
             rules: how counts are scored; None: as the run was.
 
         Returns:
             One variable per metric, over `by` (if given) and `class_name` (per-class metrics). Beside each
-            aggregate stands `<name>_uses` over `class_name`: whether the class is in it.
+            aggregate stands `<name>_uses` over `class_name`: whether the class is in it. Slices that are not
+            the values of one column lie along `slice`, with what each is in words beside it.
 
         Raises:
             ConfigError: an unknown metric or column, or more groups than fit in memory.
@@ -158,13 +163,17 @@ class Run:
             (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, asked)
             one = replace(one, rules=rules)
             return score_dataset(one, _chosen(one, metrics))
-        values, groups = self._groups(by)
+        values, groups, axes = self._cut(by)
         scored = [replace(one, rules=rules) for one in self._scores(groups, len(values), asked)]
         if not scored:
             message = f"by: the run has no images, so {by!r} has no values"
             raise ConfigError(message)
         names = _chosen(scored[0], metrics)
-        return grouped([score_dataset(one, names) for one in scored], values, self.results.names[by])
+        made = [score_dataset(one, names) for one in scored]
+        if isinstance(by, str):
+            return grouped(made, values, self.results.names[by])
+        beside = {self.results.names.get(name, name): ("slice", texts) for name, texts in axes.items()}
+        return grouped(made, values, "slice").assign_coords(beside)
 
     def conventions(self, names: Sequence[str] | Literal["all"] = "all") -> tuple[ConventionScore, ...]:
         """What other tools would print of the same label maps, and why it differs; no label map is read.
@@ -182,6 +191,20 @@ class Run:
         """The confusion matrix in shares of a row (`truth`), of a column (`pred`), or of all; NaN for 0/0."""
         found = self.confusion.copy(data=confusion_shares(self.confusion.values, by))
         return found.assign_attrs(long_name=f"share of the pixels, by {by}", units="1")
+
+    def _cut(
+        self, by: str | Sequence[str] | Mapping[str, Any]
+    ) -> tuple[list[Any], NDArray[np.int64], dict[str, list[str]]]:
+        """Slices by name, the number of the slice of each image; column -> value of each slice in words."""
+        if isinstance(by, str):
+            return *self._groups(by), {}
+        slicing = slice_config(by, self.results.classes.names)
+        cut = cut_slices(self.results, ScoringRules(slices=(slicing,)), "by")[0]
+        texts = {
+            name: [NO_VALUE_TEXT if where[name] is None else str(where[name]) for where in cut.where]
+            for name in slicing.by
+        }
+        return [slice_name(where) for where in cut.where], cut.slice_of, texts
 
     def _groups(self, by: str) -> tuple[list[Any], NDArray[np.int64]]:
         """The values of a column, sorted, and the number of the value of each image."""

@@ -11,14 +11,16 @@ from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.metrics.scoring import score_counts
+from segpipe.metrics.slices import score_slices
 from segpipe.planning.plan_file import written_at
+from segpipe.run.sliced import cut_slices
 
 TOTAL = Path("confusion", "c", "0", "0")
 """The first chunk of the sum over all images, which is written after the images."""
 
 
 def score_run(results: Path, rules: ScoringRules) -> Scores:
-    """All scores of a results dataset under some rules, those of groups of classes too; no pixel is read.
+    """All scores of a results dataset under some rules, groups of classes and slices too; no pixel is read.
 
     They are kept until others are asked for: a process that evaluates and then prints scores once.
 
@@ -37,4 +39,6 @@ def _scored(path: Path, rules: ScoringRules, written: tuple[int, ...]) -> Scores
     total = results.scored_total(weights)
     scores = score_counts(results.cells(), total, results.classes, rules, weights)
     groups = score_class_groups(total, results.classes, rules, units_per_pixel=scores.units_per_pixel)
-    return replace(scores, groups=groups)
+    cut = cut_slices(results, rules)
+    slices = score_slices(results.cells(), cut, results.classes, rules, weights)
+    return replace(scores, groups=groups, slices=slices)

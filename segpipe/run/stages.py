@@ -297,6 +297,8 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
         image_weights=config.image_weights,
         worst_percent=config.worst_percent,
         metrics=config.metrics,
+        slices=config.slicings(),
+        min_slice_images=config.min_slice_images,
     )
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from segpipe.config import Frozen, StatisticConfig, mistakes
+from segpipe.config import StatisticConfig, mistakes
 from segpipe.errors import ConfigError
 from segpipe.registry import Registry
 from segpipe.statistics.figures import Figure, FloatArray
+from segpipe.values import Frozen
 
 Counts = dict[str, NDArray[np.int64]]
 """Name of a field -> int64 (image, *shape of the field)."""

@@ -93,6 +93,7 @@ def figures(run: Path) -> dict[str, bytes]:
         "scores.json",
         "per_class.csv",
         "per_group.csv",
+        "per_slice.csv",
         "confusion.csv",
         "per_image.parquet",
         "per_image_class.parquet",

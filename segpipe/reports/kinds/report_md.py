@@ -58,6 +58,8 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
     yield from _if_any(tables.notes_table(given.scores))
     yield tables.per_class_table(given.scores)
     yield from tables.groups_tables(given.scores)
+    yield from _if_any(tables.worst_slices_table(given.scores))
+    yield from tables.slices_tables(given.scores)
     yield from _if_any(tables.worst_images_table(given.results))
     yield from _if_any(tables.confusions_table(given.results))
     yield tables.all_scores_table(given.scores)
@@ -121,7 +123,7 @@ def markdown_table(table: Table) -> str:
         + " |"
         for row in table.rows
     ]
-    return f"## {table.title}\n\n" + "\n".join(head + rows)
+    return f"## {markdown_text(table.title)}\n\n" + "\n".join(head + rows)
 
 
 def _provenance(summary: RunSummary) -> Iterator[str]:

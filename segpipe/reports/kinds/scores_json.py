@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from segpipe.metrics.scores import Aggregate, Scores
+from segpipe.metrics.scores import Aggregate, Scores, SliceScore
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import write_json
@@ -37,6 +37,7 @@ def scores_document(scores: Scores, summary: RunSummary) -> dict[str, Any]:
         "classes": scores.class_rows(),
         "groups": _groups(scores),
         "conventions": [one.document() for one in scores.conventions],
+        "slices": [_slice(one, scores.main_metrics()) for one in scores.slices],
     }
 
 
@@ -48,6 +49,21 @@ def _groups(scores: Scores) -> dict[str, Any] | None:
         "overlap": scores.classes.groups_overlap,
         "aggregates": {name: _aggregate(one) for name, one in scores.groups.aggregates.items()},
         "groups": scores.group_rows(),
+    }
+
+
+def _slice(one: SliceScore, metrics: list[str]) -> dict[str, Any]:
+    """A slice; of its classes only the main scores, in the order of `classes`."""
+    return {
+        "by": one.title,
+        "where": dict(one.where),
+        "images": one.images,
+        "pixels": one.pixels,
+        "aggregates": {
+            name: {"value": value, "classes_used": one.uses[name]} for name, value in one.values.items()
+        },
+        "headline_drops": list(one.dropped),
+        "classes": {name: one.per_class[name].tolist() for name in metrics},
     }
 
 
