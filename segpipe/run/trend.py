@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from segpipe.config import Frozen
+from segpipe.values import Frozen
 
 Direction = Literal["rising", "falling", "steady", "unknown"]
 
