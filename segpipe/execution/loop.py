@@ -26,8 +26,7 @@ TASKS_AHEAD = 2
 """Tasks that wait at the cluster for each one that runs."""
 
 LOOK_S = 10.0
-NO_WORKERS_S = 120.0
-"""A cluster that has had no worker for this long is given up."""
+"""How often is looked whether a cluster that ends no task has workers."""
 
 
 def run_tasks(
@@ -114,9 +113,9 @@ def some_done(
         if done:
             return done
         alone_s = 0.0 if pool.workers() else alone_s + LOOK_S
-        if alone_s > NO_WORKERS_S:
+        if alone_s > pool.patience_s:
             message = (
-                f"no worker for {NO_WORKERS_S:.0f} s; what was counted is kept, run the same command again"
+                f"no worker for {pool.patience_s:.0f} s; what was counted is kept, run the same command again"
             )
             raise InfrastructureError(message)
     return set()

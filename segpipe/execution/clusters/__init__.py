@@ -1,4 +1,4 @@
-"""Kinds of clusters, by name: `threads`, `local`, `address`, and what other packages register."""
+"""Kinds of clusters by name, and what other packages register: one file each, but batch systems in one."""
 
 from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, Pool, cluster_options
 

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from segpipe.config import ClusterConfig
 from segpipe.errors import ConfigError
 from segpipe.registry import Registry
+
+NO_WORKERS_S = 120.0
+"""A cluster that has had no worker for this long is given up, if it does not say how patient to be."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,35 @@ class Pool:
         slots: tasks that run at a time.
         killed: whether an error says that a task took its worker with it.
         workers: how many workers there are now.
+        patience_s: how long it may be without any worker before it is given up.
     """
 
     executor: Executor
     slots: int
     killed: Callable[[BaseException], bool] = lambda _: False
     workers: Callable[[], int] = lambda: 1
+    patience_s: float = NO_WORKERS_S
+
+
+def memory_bytes(value: Any) -> Any:
+    """An amount of memory in bytes; a number is one already.
+
+    >>> memory_bytes("2 GiB"), memory_bytes(512)
+    (2147483648, 512)
+    """
+    if not isinstance(value, str):
+        return value
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(value))
+    except ValueError:
+        message = f"{value!r} is no amount of memory such as '2 GiB'"
+        raise ValueError(message) from None
+
+
+MemoryBytes = Annotated[int, BeforeValidator(memory_bytes), Field(ge=1)]
+"""An option that is an amount of memory: bytes, or a text such as `2 GiB`."""
 
 
 class ClusterOptions(BaseModel):
@@ -59,9 +86,11 @@ class ClusterOptions(BaseModel):
         """
 
 
+KIND_MODULES = ("threads", "local", "address", "batch", "kubernetes")
+
 CLUSTERS: Registry[type[ClusterOptions]] = Registry(
     "cluster",
-    tuple(f"segpipe.execution.clusters.{name}" for name in ("threads", "local", "address")),
+    tuple(f"segpipe.execution.clusters.{name}" for name in KIND_MODULES),
 )
 
 

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from segpipe.errors import InfrastructureError
-from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, Pool, cores
+from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool, cores
+from segpipe.execution.clusters.starting import started
 
-START_S = 90
+START_S = 180
+"""How long all workers together may take to start; a busy machine takes its time."""
+
+WHAT = "the Dask cluster on this machine"
+ADVICE = (
+    "A script that calls segpipe must do so under `if __name__ == '__main__':`; "
+    "`cluster: threads` needs no processes"
+)
 
 
 @CLUSTERS.register("local")
@@ -20,20 +27,7 @@ class Local(ClusterOptions):
     """Options: `workers` (as many as cores if not said), `memory_limit` of each (`2 GiB`, else a share)."""
 
     workers: int | None = Field(default=None, ge=1, le=1024)
-    memory_limit: str | int | None = None
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _bytes(cls, value: str | int | None) -> int | None:
-        if value is None:
-            return None
-        from dask.utils import parse_bytes
-
-        try:
-            return int(parse_bytes(value))
-        except ValueError:
-            message = f"{value!r} is no amount of memory such as '2 GiB'"
-            raise ValueError(message) from None
+    memory_limit: MemoryBytes | None = None
 
     def slots(self) -> int:
         """Tasks that would run at a time."""
@@ -41,7 +35,7 @@ class Local(ClusterOptions):
 
     def memory_per_slot(self) -> int:
         """The limit of a worker."""
-        return int(self.memory_limit or psutil.virtual_memory().available // self.slots())
+        return self.memory_limit or int(psutil.virtual_memory().available // self.slots())
 
     def words(self) -> str:
         """The cluster in a few words."""
@@ -54,28 +48,24 @@ class Local(ClusterOptions):
         import dask
         import distributed
 
-        from segpipe.execution.clusters.dask_pool import DASK_SETTINGS, client_pool, not_started
+        from segpipe.execution.clusters.dask_pool import DASK_SETTINGS, LOOPBACK_DASHBOARD, cluster_pool
 
-        advice = (
-            "A script that calls segpipe must do so under `if __name__ == '__main__':`; "
-            "`cluster: threads` needs no processes"
-        )
         # Ctrl-C reaches every process of the terminal; it is for the driver to end its workers.
         preload = [*dask.config.get("distributed.worker.preload"), "segpipe.execution.clusters.no_interrupts"]
         with dask.config.set({**DASK_SETTINGS, "distributed.worker.preload": preload}):
-            try:
-                cluster = distributed.LocalCluster(
+            cluster = started(
+                lambda: distributed.LocalCluster(
                     n_workers=self.slots(),
                     threads_per_worker=1,
                     memory_limit=self.memory_per_slot(),
                     host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
+                    dashboard_address=LOOPBACK_DASHBOARD,
                     silence_logs=logging.CRITICAL,
-                )
-            except (OSError, RuntimeError, TimeoutError) as error:
-                message = not_started("the Dask cluster on this machine", error, advice)
-                raise InfrastructureError(message) from error
-            with cluster:
-                with distributed.Client(cluster, timeout=START_S, set_as_default=False) as client:
-                    with client_pool(client, self.slots()) as pool:
-                        yield pool
+                ),
+                START_S,
+                WHAT,
+                ADVICE,
+            )
+            no_workers = f"{WHAT} had no worker within {START_S} s. {ADVICE}"
+            with cluster_pool(cluster, self.slots(), first_worker_s=START_S, no_workers=no_workers) as pool:
+                yield pool

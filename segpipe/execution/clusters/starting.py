@@ -1,0 +1,72 @@
+"""Start-up that cannot hang: a cluster is made in a thread of its own, and given up after a while."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+from segpipe.errors import InfrastructureError
+
+CLOSE_S = 60.0
+"""How long the end of a cluster may take; what is left of it then is ended with this process."""
+
+
+class Closable(Protocol):
+    """What has to be closed again."""
+
+    def close(self, timeout: float) -> object:
+        """End it, within so many seconds."""
+
+
+Cluster = TypeVar("Cluster", bound=Closable)
+
+
+def started(make: Callable[[], Cluster], seconds: float, what: str, advice: str) -> Cluster:
+    """What `make` makes, within a time; what comes after that, or after an interrupt, is closed again.
+
+    Args:
+        make: starts a cluster and returns it; may hang.
+        seconds: how long that may take.
+        what: the cluster in words, such as `the Dask cluster on this machine`.
+        advice: what to do if it does not start.
+
+    Raises:
+        InfrastructureError: it failed, or did not come in time.
+    """
+    made: Future[Cluster] = Future()
+    threading.Thread(target=_make, args=(make, made), name="segpipe-start", daemon=True).start()
+    try:
+        return made.result(seconds)
+    except Exception as error:
+        in_time = made.done()
+        made.add_done_callback(_close_late)
+        message = (
+            not_started(what, error, advice)
+            if in_time
+            else f"{what} did not start within {seconds:g} s. {advice}"
+        )
+        raise InfrastructureError(message) from error
+    except BaseException:
+        made.add_done_callback(_close_late)
+        raise
+
+
+def not_started(what: str, error: Exception, advice: str) -> str:
+    """The words for a cluster that does not start or cannot be reached."""
+    words = " ".join(str(error).split())
+    return f"{what} does not answer ({type(error).__name__}{': ' * bool(words)}{words}). {advice}"
+
+
+def _make(make: Callable[[], Cluster], made: Future[Cluster]) -> None:
+    try:
+        made.set_result(make())
+    except Exception as error:
+        made.set_exception(error)
+
+
+def _close_late(made: Future[Cluster]) -> None:
+    with suppress(Exception):
+        made.result().close(CLOSE_S)
