@@ -36,7 +36,7 @@ def config_names(folder: str) -> list[str]:
     """The names in a folder of shipped configurations, sorted.
 
     >>> config_names("clusters")
-    ['address', 'kubernetes', 'local', 'lsf', 'moab', 'oar', 'pbs', 'sge', 'slurm', 'threads']
+    ['address', 'kubernetes', 'local', 'lsf', 'moab', 'pbs', 'sge', 'slurm', 'threads']
     """
     return sorted(path.stem for path in (_folder() / folder).glob("*.yaml"))
 

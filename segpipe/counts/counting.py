@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
 from segpipe.counts.partials import Partial, PartialStore, encode, write_atomically
+from segpipe.counts.workers import check_code, check_sees, code_version
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import Bucket, BucketSide
 from segpipe.planning.plan_file import num_buckets, read_buckets, written_at
@@ -47,6 +48,7 @@ class CountingContext:
         partials: the folder of partial counts.
         window_images: images of a stacked array that are read at a time.
         companions: folders of runs of other predictions, which are counted along where truth is the same.
+        code: which code made the plan; no other may count by it.
     """
 
     truth_store: str
@@ -57,6 +59,7 @@ class CountingContext:
     window_images: int
     companions: tuple[str, ...] = ()
     overlay_stores: Mapping[str, str] = field(default_factory=dict)
+    code: str = field(default_factory=code_version)
 
     @property
     def stores(self) -> dict[str, str]:
@@ -160,8 +163,13 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
 
     Returns:
         What became of each of them, in order. Damaged images and changed inputs are told, not raised.
+
+    Raises:
+        InfrastructureError: this worker does not see the run, or is of another version.
     """
     folder = Path(run)
+    check_sees(folder / CONTEXT_NAME)
+    check_code(read_context(folder).code)
     numbers = sorted({part.bucket for part in parts})
     buckets = {bucket.number: bucket for bucket in read_buckets(folder / PLAN_NAME, numbers)}
     results: list[Counted] = []

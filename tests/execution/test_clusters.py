@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import dask
@@ -21,7 +18,7 @@ from segpipe.errors import ConfigError, IncompleteError, InfrastructureError
 from segpipe.execution.choose import choose_cluster
 from segpipe.execution.clusters import cluster_options
 from segpipe.run.evaluate import evaluate
-from tests.run.datasets import extended_matrix, figures, image_ids, label_maps, pair_config, write_stacked
+from tests.run.datasets import extended_matrix, image_ids, label_maps, pair_config, write_stacked
 
 KILLER = """
 import os, signal
@@ -89,38 +86,6 @@ def test_no_scheduler_there_is_an_infrastructure_error(pair: Path, monkeypatch: 
     ) as caught:
         evaluate(config)
     assert caught.value.exit_code == 4
-
-
-@pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A scheduler and a worker as processes of their own, on a free loopback port."""
-    address = tmp_path / "scheduler.json"
-    common = ["--no-dashboard", "--scheduler-file", str(address)]
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
-    here = Path(__file__).parents[2]
-    with (
-        subprocess.Popen([*command, *common], cwd=here, stderr=subprocess.DEVNULL) as first,
-        subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", *common],
-            cwd=here,
-            stderr=subprocess.DEVNULL,
-        ) as second,
-    ):
-        while not address.exists() or not address.stat().st_size:
-            time.sleep(0.05)
-        yield json.loads(address.read_text())["address"], first
-        second.kill()
-        first.kill()
-
-
-def test_cluster_by_address_gives_the_same_bytes(
-    pair: Path, scheduler: tuple[str, subprocess.Popen[bytes]]
-) -> None:
-    """A scheduler that runs already, in another process."""
-    there = pair_config(pair, cluster={"kind": "address", "address": scheduler[0]})
-    here = pair_config(pair, results=f"{pair}/here")
-
-    assert figures(evaluate(there)) == figures(evaluate(here))
 
 
 def test_script_without_main_guard_is_told(pair: Path) -> None:

@@ -1,4 +1,4 @@
-"""Dask workers as jobs of a batch system: SLURM, PBS, Moab, LSF, SGE, OAR (dask-jobqueue, the extra `batch`).
+"""Dask workers as jobs of a batch system: SLURM, PBS, Moab, LSF, SGE (dask-jobqueue, the extra `batch`).
 
 A configuration may come from elsewhere, so none of its options can put a command into a job: what jobs need
 before they start (modules, an environment, further directives) is said in Dask's own configuration, key
@@ -196,10 +196,3 @@ class Sge(Batch):
     """Grid Engine (qsub)."""
 
     system, account_key = "SGECluster", "project"
-
-
-@CLUSTERS.register("oar")
-class Oar(Batch):
-    """OAR (oarsub)."""
-
-    system, account_key = "OARCluster", "project"
