@@ -56,6 +56,11 @@ class Metric(Figure):
         return self.worst if self.undefined == "worst" and math.isfinite(self.worst) else math.nan
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether the highest values are the worst."""
+        return self.direction == "lower is better"
+
+    @property
     def exclusion(self) -> str:
         """What `exclude_classes` does to it, in words."""
         if self.per_class:

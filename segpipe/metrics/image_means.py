@@ -57,7 +57,9 @@ def score_images(areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> 
     """Score every image by itself; `areas` are (image, K)."""
     records, kept = chosen_metrics(rules.metrics), rules.kept(classes)
     image, class_id = np.nonzero(areas.occurs if rules.present == "either" else areas.truth > 0)
-    values = _pair_scores(areas, image, class_id, [one for one in records if one.per_class])
+    hit, truth, pred = (side[image, class_id, None] for side in (areas.hit, areas.truth, areas.pred))
+    pairs = ClassAreas(hit, truth, pred, valid=areas.valid[image])
+    values = pair_values(pairs, [one for one in records if one.per_class])
     used = ~np.isnan(values) & kept[class_id]
     means = iter(run_means(values, used, np.bincount(image, minlength=len(areas.valid))))
     per_image = {
@@ -66,12 +68,11 @@ def score_images(areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> 
     return ImageScores(image, class_id, values, per_image)
 
 
-def _pair_scores(areas: ClassAreas, image: IntArray, class_id: IntArray, records: list[Metric]) -> FloatArray:
-    """Scores (M, pair) of classes in images: most images have few of the classes."""
-    hit, truth, pred = (side[image, class_id, None] for side in (areas.hit, areas.truth, areas.pred))
-    pairs = ClassAreas(hit, truth, pred, valid=areas.valid[image])
-    values = np.stack([one.function(pairs)[:, 0] for one in records])
+def pair_values(pairs: ClassAreas, records: list[Metric]) -> FloatArray:
+    """Scores (M, pair) of classes in images; `pairs` are (pair, 1), as images have few of the classes."""
+    values = np.empty((len(records), len(pairs.valid)))
     for one, own in zip(records, values, strict=True):
+        own[:] = one.function(pairs)[:, 0]
         own[np.isnan(own)] = one.penalty
     return values
 
@@ -199,7 +200,7 @@ class _Means:
         self._worst = np.full(self.number.shape, np.nan)
         for index, kept in self._kept.items():
             places, values, weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-            highest = self._records[index].direction == "lower is better"
+            highest = self._records[index].lower_is_better
             worst = worst_means(places, values, self.number.size, self._percent, weights, highest=highest)
             self._worst[:, index], self.taken[:, index] = (
                 part.reshape(self.number.shape)[:, index] for part in worst

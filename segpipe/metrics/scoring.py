@@ -208,6 +208,12 @@ def class_values(metric: Metric, areas: ClassAreas, rules: ScoringRules) -> Floa
     return np.where(areas.occurs, scored, rules.absent_value)
 
 
+def in_class_mean(values: FloatArray, areas: ClassAreas, kept: BoolArray) -> BoolArray:
+    """Which classes are in a mean over classes of their `class_values`, bool (..., K)."""
+    # Where nothing occurs there is nothing to score, whatever an absent class counts as.
+    return kept & ~np.isnan(values) & (areas.occurs & kept).any(axis=-1, keepdims=True)
+
+
 class _GroupSums:
     """The sums of each group: integers only, so that neither order nor cut of the blocks shows."""
 
@@ -296,9 +302,8 @@ def _dropped(
 
 def _class_mean(metric: Metric, areas: ClassAreas, classes: ClassList, rules: ScoringRules) -> Aggregate:
     """The mean over classes of summed counts (macro); NaN where no class that is kept occurs."""
-    values, kept = class_values(metric, areas, rules), rules.kept(classes)
-    # Where nothing occurs there is nothing to score, whatever an absent class counts as.
-    used = kept & ~np.isnan(values) & (areas.occurs & kept).any()
+    values = class_values(metric, areas, rules)
+    used = in_class_mean(values, areas, rules.kept(classes))
     return _aggregate(
         metric, name=f"mean_{metric.name}", title=f"Mean {metric.title}",
         value=float(row_means(values, used)),

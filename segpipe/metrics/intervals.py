@@ -1,0 +1,303 @@
+"""Intervals of scores: how far they would move with other images of the same kind.
+
+Images (or clusters of images, `cluster_by`) are what is drawn; model and labels are taken as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.classes import ClassList
+from segpipe.errors import ConfigError
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.base import METRICS, FloatArray, Metric, chosen_metrics
+from segpipe.metrics.replicates import ImageTable, Replicates, score_replicates
+from segpipe.metrics.resampling import Draws, bootstrap, leave_one_out, whole
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.weights import ImageWeights
+
+IntArray = NDArray[np.int64]
+Method = Literal["bootstrap", "jackknife"]
+
+FEW_CLUSTERS = 30
+"""With fewer than this many, intervals are known to be too narrow, and say so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalRules:
+    """How intervals are made.
+
+    Attributes:
+        method: `bootstrap`, the percentiles of the scores of datasets drawn with replacement (Efron and
+            Tibshirani 1993, ch. 13); or `jackknife`, Student's t with the spread of the scores without one
+            cluster each (ibid., ch. 11).
+        level: how many of such intervals are to hold the true value.
+        replicates: how many datasets the bootstrap draws.
+        seed: of the random numbers.
+        cluster_by: the metadata column whose values say which images belong together (frames of one video);
+            None: every image by itself.
+        per_class: also of the pooled scores of each class.
+    """
+
+    method: Method = "bootstrap"
+    level: float = 0.95
+    replicates: int = 2000
+    seed: int = 0
+    cluster_by: str | None = None
+    per_class: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            message = f"method: found {self.method!r}, expected one of {', '.join(get_args(Method))}"
+            raise ConfigError(message)
+        if not 0 < self.level < 1:
+            message = f"level: found {self.level!r}, expected more than 0 and less than 1, such as 0.95"
+            raise ConfigError(message)
+        if not 100 <= self.replicates <= 1_000_000:
+            message = f"replicates: found {self.replicates!r}, expected 100 to 1000000"
+            raise ConfigError(message)
+        if not 0 <= self.seed < 1 << 63:
+            message = f"seed: found {self.seed!r}, expected a whole number from 0 to 2^63 - 1"
+            raise ConfigError(message)
+
+    def document(self) -> dict[str, Any]:
+        """The rules as plain data; `IntervalRules(**document)` gives them back."""
+        names = ("method", "level", "replicates", "seed", "cluster_by", "per_class")
+        return {name: getattr(self, name) for name in names}
+
+    def in_words(self) -> str:
+        """The rules as a sentence for a report."""
+        drawn = "images" if self.cluster_by is None else f"clusters of images ({self.cluster_by})"
+        made = {
+            "bootstrap": f"percentiles of {self.replicates} datasets drawn with replacement "
+            f"(seed {self.seed})",
+            "jackknife": "the jackknife with Student's t",
+        }[self.method]
+        return f"Intervals of {100 * self.level:g} % over {drawn}: {made}."
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Between which values a score would lie with other images of the same kind.
+
+    Attributes:
+        low, high: the ends; NaN where there is no interval.
+        level: how many of such intervals are to hold the true value.
+        method: `bootstrap` or `jackknife`.
+        clusters: how many images, or clusters of images, were drawn.
+        note: why there is no interval, or what to know of it; empty if nothing.
+    """
+
+    low: float
+    high: float
+    level: float
+    method: str
+    clusters: int
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreIntervals:
+    """The intervals of the scores of one dataset.
+
+    Attributes:
+        aggregates: name of an aggregate -> its interval.
+        per_class: metric name -> the intervals of its pooled scores, one per class; empty if nobody asked.
+    """
+
+    aggregates: Mapping[str, Interval]
+    per_class: Mapping[str, tuple[Interval, ...]]
+
+
+def score_intervals(
+    blocks: Iterable[ConfusionCells],
+    classes: ClassList,
+    rules: ScoringRules,
+    intervals: IntervalRules,
+    clusters: IntArray,
+    groups: IntArray | None = None,
+    num_groups: int = 1,
+    weights: ImageWeights | None = None,
+) -> list[ScoreIntervals]:
+    """Intervals of every aggregate, of each group of images as a dataset of its own.
+
+    Neither the cut of the blocks nor the order of the images shows, nor which other groups there are.
+
+    Args:
+        blocks: the matrices of the images, some images at a time.
+        classes: the K classes.
+        rules: how counts are scored.
+        intervals: how intervals are made.
+        clusters: int64 (image,); images of one number are drawn together (`resampling.numbered`). The
+            numbers' order matters for the bootstrap: let it be that of sorted ids.
+        groups: int64 (image,), the group 0..G-1 of each image, or (way, image), its groups where images are
+            grouped in several ways; None: all are of one group.
+        num_groups: G.
+        weights: of the images, in their order.
+
+    >>> from segpipe.kernels.cells import ConfusionCells
+    >>> maps = np.zeros((3, 3, 3), np.int64)
+    >>> maps[:, 0, 0] = 6, 7, 8
+    >>> cells, one = ConfusionCells.from_dense(maps), ClassList(("road",))
+    >>> (found,) = score_intervals([cells], one, ScoringRules(), IntervalRules(), np.arange(3))
+    >>> found.aggregates["mean_iou"].low, found.aggregates["mean_iou"].high
+    (1.0, 1.0)
+    """
+    table = ImageTable.of(blocks, classes, rules, clusters, weights)
+    if groups is None:
+        return [table_intervals(table, intervals)]
+    order = np.argsort(clusters, kind="stable")
+    own = np.atleast_2d(groups)[:, order]
+    members = ((own == group).any(axis=0) for group in range(num_groups))
+    return [table_intervals(table.group(chosen), intervals) for chosen in members]
+
+
+def table_intervals(table: ImageTable, rules: IntervalRules) -> ScoreIntervals:
+    """Intervals of every score of a table of images."""
+    if table.num_clusters < 2:
+        return _without(table, rules)
+    estimate = score_replicates(table, [whole(table.num_clusters)])
+    replicates = score_replicates(table, _draws(table, rules))
+    make = {"bootstrap": _percentiles, "jackknife": _student}[rules.method]
+    metrics = {name: one for one in chosen_metrics(table.rules.metrics) for name in one.averages}
+    aggregates = {
+        name: make(values, float(estimate.aggregates[name][0]), metrics[name], rules, table.num_clusters)
+        for name, values in replicates.aggregates.items()
+    }
+    return ScoreIntervals(aggregates, _of_classes(estimate, replicates, rules, make, table.num_clusters))
+
+
+def _draws(table: ImageTable, rules: IntervalRules) -> Iterator[Draws]:
+    if rules.method == "jackknife":
+        return iter(leave_one_out(table.num_clusters, table.bytes_per_replicate))
+    return iter(bootstrap(table.num_clusters, rules.seed, rules.replicates, table.bytes_per_replicate))
+
+
+def _of_classes(
+    estimate: Replicates, replicates: Replicates, rules: IntervalRules, make: Any, clusters: int
+) -> dict[str, tuple[Interval, ...]]:
+    if not rules.per_class:
+        return {}
+    return {
+        name: tuple(
+            make(values[:, at], float(estimate.per_class[name][0, at]), METRICS[name], rules, clusters)
+            for at in range(values.shape[1])
+        )
+        for name, values in replicates.per_class.items()
+    }
+
+
+def _without(table: ImageTable, rules: IntervalRules) -> ScoreIntervals:
+    """No intervals, for there is nothing to draw from."""
+    drawn = "image" if rules.cluster_by is None else f"value of {rules.cluster_by}"
+    one = _none(rules, table.num_clusters, f"an interval needs two {drawn}s at least")
+    records = chosen_metrics(table.rules.metrics)
+    aggregates = {name: one for record in records for name in record.averages}
+    of_classes = [record.name for record in records if record.per_class and rules.per_class]
+    return ScoreIntervals(aggregates, {name: (one,) * len(table.classes) for name in of_classes})
+
+
+def _none(rules: IntervalRules, clusters: int, note: str) -> Interval:
+    return Interval(math.nan, math.nan, rules.level, rules.method, clusters, note)
+
+
+def _percentiles(
+    values: FloatArray, estimate: float, metric: Metric, rules: IntervalRules, clusters: int
+) -> Interval:
+    """The percentile interval of replicates (R,)."""
+    there = np.sort(values[~np.isnan(values)])
+    if math.isnan(estimate) or not len(there):
+        return _none(rules, clusters, "there is nothing to score")
+    outside = (1 - rules.level) / 2
+    low, high = quantile(there, outside), quantile(there, 1 - outside)
+    return Interval(low, high, rules.level, rules.method, clusters, _note(len(values), len(there), clusters))
+
+
+def _note(replicates: int, there: int, clusters: int) -> str:
+    few = f"few clusters ({clusters}): rather too narrow" if clusters < FEW_CLUSTERS else ""
+    gone = f"{replicates - there} of {replicates} replicates have no value" if there < replicates else ""
+    return "; ".join(filter(None, (few, gone)))
+
+
+def quantile(ascending: FloatArray, share: float) -> float:
+    """The quantile of sorted values, between two of them by their distance (Hyndman and Fan 1996, type 7).
+
+    >>> quantile(np.array([1.0, 2.0, 4.0]), 0.75)
+    3.0
+    """
+    place = (len(ascending) - 1) * share
+    below = min(int(place), len(ascending) - 1)
+    above = min(below + 1, len(ascending) - 1)
+    low, high = float(ascending[below]), float(ascending[above])
+    return low if low == high else low + (high - low) * (place - below)
+
+
+def _student(
+    values: FloatArray, estimate: float, metric: Metric, rules: IntervalRules, clusters: int
+) -> Interval:
+    """The interval from the scores without one cluster each, (C,), within the range of the metric."""
+    if math.isnan(estimate):
+        return _none(rules, clusters, "there is nothing to score")
+    if np.isnan(values).any():
+        return _none(rules, clusters, "without one of the clusters there is nothing to score")
+    half = student_quantile((1 + rules.level) / 2, clusters - 1) * jackknife_error(values)
+    low, high = max(estimate - half, metric.minimum), min(estimate + half, metric.maximum)
+    return Interval(low, high, rules.level, rules.method, clusters, "")
+
+
+def jackknife_error(values: FloatArray) -> float:
+    """The standard error from the scores without one cluster each, (C,).
+
+    Efron and Tibshirani 1993, An Introduction to the Bootstrap, 11.5: sqrt((C - 1) / C sum (s_i - mean s)^2).
+
+    >>> jackknife_error(np.array([1.0, 2.0, 3.0]))
+    1.1547005383792515
+    """
+    clusters = len(values)
+    # Squares of differences from one of the values: neither sum depends on the order.
+    away = values - values.min()
+    mean = math.fsum(away) / clusters
+    return math.sqrt((clusters - 1) / clusters * math.fsum((away - mean) ** 2))
+
+
+def student_quantile(share: float, freedom: int) -> float:
+    """The quantile of Student's t, for shares above one half; rounded to eight digits.
+
+    The distribution function is Abramowitz and Stegun 1964, 26.7.3 and 26.7.4, inverted by bisection; from
+    1000 degrees of freedom on the expansion 26.7.5.
+
+    >>> student_quantile(0.975, 4), student_quantile(0.975, 5)
+    (2.7764451, 2.5705818)
+    """
+    if freedom >= 1000:
+        normal = NormalDist().inv_cdf(share)
+        first, second = (normal**3 + normal) / 4, (5 * normal**5 + 16 * normal**3 + 3 * normal) / 96
+        return float(f"{normal + first / freedom + second / freedom**2:.8g}")
+    low, high = 0.0, 1.0
+    while _student_share(high, freedom) < share:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_share(middle, freedom) < share else (low, middle)
+    return float(f"{high:.8g}")
+
+
+def _student_share(value: float, freedom: int) -> float:
+    """The distribution function of Student's t at a value that is not negative."""
+    angle = math.atan(value / math.sqrt(freedom))
+    square = math.cos(angle) ** 2
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    terms = []
+    for at in range(odd, freedom - 1, 2):
+        terms.append(term)
+        term *= square * (at + 1) / (at + 2)
+    inside = math.sin(angle) * math.fsum(terms)
+    return 0.5 + (angle + inside) / math.pi if odd else 0.5 + inside / 2

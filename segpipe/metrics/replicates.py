@@ -1,0 +1,377 @@
+"""Every score of datasets that are drawn anew from the images of one, from their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.classes import ClassList
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.areas import ClassAreas
+from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
+from segpipe.metrics.image_means import overall_values, pair_values, score_images
+from segpipe.metrics.resampling import Draws, Rows
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scoring import class_values, in_class_mean
+from segpipe.metrics.sums import row_means
+from segpipe.metrics.weights import ImageWeights
+
+IntArray = NDArray[np.int64]
+
+SUM_BITS, DIGIT_BITS, FEWEST_BITS = 61, 51, 36
+"""Of a sum of scores in fixed point; of one that float64 adds at once; and the fewest a term may have."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """What is kept of every image so that any draw of images can be scored: 40 bytes for each of its classes.
+
+    Attributes:
+        classes, rules: what is scored, and how.
+        clusters: int64 (image,), 0..C-1, ascending; the images come cluster by cluster.
+        num_clusters: C.
+        weights: int64 (image,), 1 where images have no weights.
+        void: int64 (image,), pixels of valid truth whose prediction is void.
+        valid: int64 (image,), the pixels that count.
+        per_image: float64 (M, image), what the M metrics score the image by itself.
+        starts: int64 (K + 1,); the pairs of class k are starts[k] to starts[k + 1].
+        images: int64 (pair,), of each image and class that occurs in it; ascending within a class.
+        hit, truth, pred: int64 (pair,), areas.
+    """
+
+    classes: ClassList
+    rules: ScoringRules
+    clusters: IntArray
+    num_clusters: int
+    weights: IntArray
+    void: IntArray
+    valid: IntArray
+    per_image: FloatArray
+    starts: IntArray
+    images: IntArray
+    hit: IntArray
+    truth: IntArray
+    pred: IntArray
+
+    @property
+    def records(self) -> list[Metric]:
+        """The M metrics."""
+        return chosen_metrics(self.rules.metrics)
+
+    @property
+    def bytes_per_replicate(self) -> int:
+        """What the scores of one replicate take while they are computed."""
+        return 8 * (len(self.classes) + 1) * (3 * len(self.records) + 16)
+
+    def group(self, chosen: NDArray[np.bool_]) -> ImageTable:
+        """The table of some of the images (image,); the clusters that they have are numbered anew."""
+        place = np.cumsum(chosen) - 1
+        pairs = chosen[self.images]
+        clusters, numbers = np.unique(self.clusters[chosen], return_inverse=True)
+        before = np.concatenate([[0], np.cumsum(pairs)])
+        return ImageTable(
+            classes=self.classes, rules=self.rules, clusters=numbers.astype(np.int64),
+            num_clusters=len(clusters), weights=self.weights[chosen], void=self.void[chosen],
+            valid=self.valid[chosen], per_image=self.per_image[:, chosen], starts=before[self.starts],
+            images=place[self.images[pairs]], hit=self.hit[pairs], truth=self.truth[pairs],
+            pred=self.pred[pairs],
+        )  # fmt: skip
+
+    @classmethod
+    def of(
+        cls,
+        blocks: Iterable[ConfusionCells],
+        classes: ClassList,
+        rules: ScoringRules,
+        clusters: IntArray,
+        weights: ImageWeights | None = None,
+    ) -> ImageTable:
+        """The table of a dataset.
+
+        Args:
+            blocks: the matrices of the images, some images at a time.
+            classes: the K classes.
+            rules: the settings.
+            clusters: int64 (image,), the cluster 0.. of each image.
+            weights: of the images, in their order.
+        """
+        parts = [_part(block, classes, rules) for block in blocks] or [
+            _part(ConfusionCells.empty(len(classes)), classes, rules)
+        ]
+        void, valid = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
+        per_image = np.concatenate([part[2] for part in parts], axis=1)
+        firsts = np.cumsum([0] + [len(part[0]) for part in parts])
+        image = np.concatenate([part[3] + first for part, first in zip(parts, firsts, strict=False)])
+        class_id, hit, truth, pred = (np.concatenate([part[at] for part in parts]) for at in range(4, 8))
+        return cls._sorted(
+            classes, rules, clusters, weights, (void, valid), per_image, image, class_id, (hit, truth, pred)
+        )
+
+    @classmethod
+    def _sorted(
+        cls, classes: ClassList, rules: ScoringRules, clusters: IntArray, weights: ImageWeights | None,
+        pixels: tuple[IntArray, IntArray], per_image: FloatArray,
+        image: IntArray, class_id: IntArray, areas: tuple[IntArray, IntArray, IntArray],
+    ) -> ImageTable:  # fmt: skip
+        """Images by cluster, pairs by class and image."""
+        order = np.argsort(clusters, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        units = np.ones(len(order), np.int64) if weights is None else weights.units
+        pairs = np.lexsort((place[image], class_id))
+        names, numbers = np.unique(clusters[order], return_inverse=True)
+        hit, truth, pred = (side[pairs] for side in areas)
+        void, valid = (values[order] for values in pixels)
+        return cls(
+            classes=classes, rules=rules, clusters=numbers.astype(np.int64), num_clusters=len(names),
+            weights=units[order], void=void, valid=valid, per_image=per_image[:, order],
+            starts=np.searchsorted(class_id[pairs], np.arange(len(classes) + 1)),
+            images=place[image[pairs]], hit=hit, truth=truth, pred=pred,
+        )  # fmt: skip
+
+
+def _part(cells: ConfusionCells, classes: ClassList, rules: ScoringRules) -> tuple[NDArray[Any], ...]:
+    """Void, valid, scores (M, image); image, class, hit, truth and pred of every class that occurs."""
+    areas = ClassAreas.from_cells(cells, invalid_pred=rules.invalid_pred)
+    scores = score_images(areas, classes, rules).per_image
+    per_image = np.stack([scores[one.averages[0]] for one in chosen_metrics(rules.metrics)])
+    image, class_id = np.nonzero(areas.occurs)
+    sides = (side[image, class_id] for side in (areas.hit, areas.truth, areas.pred))
+    return areas.void, areas.valid, per_image, image, class_id.astype(np.int64), *sides
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates:
+    """The scores of R replicates.
+
+    Attributes:
+        aggregates: name -> float64 (R,), pooled and per-image figures; NaN where there is nothing to score.
+        per_class: metric name -> float64 (R, K), pooled, after the rule for absent classes.
+    """
+
+    aggregates: dict[str, FloatArray]
+    per_class: dict[str, FloatArray]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Replicates]) -> Replicates:
+        """The replicates of several parts, one after the other; at least one part."""
+        return cls(
+            {name: np.concatenate([one.aggregates[name] for one in parts]) for name in parts[0].aggregates},
+            {name: np.concatenate([one.per_class[name] for one in parts]) for name in parts[0].per_class},
+        )
+
+
+def score_replicates(table: ImageTable, draws: Iterable[Draws]) -> Replicates:
+    """Score all replicates, some at a time; at least one."""
+    return Replicates.joined([_Scoring(table, each).scores() for each in draws])
+
+
+class _Scoring:
+    """The scores of some replicates."""
+
+    def __init__(self, table: ImageTable, draws: Draws) -> None:
+        self._table, self._draws = table, draws
+        self._records, self._kept = table.records, table.rules.kept(table.classes)
+        self._of_classes = [one for one in self._records if one.per_class]
+        self._most = int(np.bincount(table.clusters, minlength=1).max())
+        self._shift = _shift(table, draws.largest)
+
+    def scores(self) -> Replicates:
+        """Every score."""
+        table = self._table
+        areas, of_classes = self._classes()
+        per_class = {one.name: class_values(one, areas, table.rules) for one in self._of_classes}
+        rows = self._rows(table.per_image, np.arange(len(table.weights)), self._records)
+        images = self._means(rows, *self._draws.sums([Rows(table.clusters, rows.terms)]))
+        aggregates: dict[str, FloatArray] = {}
+        for metric in self._records:
+            figures = [self._pooled(metric, areas, per_class), *self._per_image(metric, images, of_classes)]
+            aggregates |= dict(zip(metric.averages, figures, strict=True))
+        return Replicates(aggregates, per_class)
+
+    def _pooled(self, metric: Metric, areas: ClassAreas, per_class: dict[str, FloatArray]) -> FloatArray:
+        if not metric.per_class:
+            return np.asarray(overall_values(metric, areas, self._kept))
+        values = per_class[metric.name]
+        return row_means(values, in_class_mean(values, areas, self._kept))
+
+    def _per_image(self, metric: Metric, images: _Means, of_classes: _Means) -> Iterator[FloatArray]:
+        """Means over images, in the order of `Metric.averages`."""
+        for worst in (False, True)[: 1 + metric.by_image]:
+            yield images.of(self._records.index(metric), worst)
+            if metric.per_class:
+                means = of_classes.of(self._of_classes.index(metric), worst)
+                yield row_means(means, ~np.isnan(means) & self._kept)
+
+    def _classes(self) -> tuple[ClassAreas, _Means]:
+        """The areas of the classes, (R, K), and the means over the images that have the class."""
+        table, shape = self._table, (len(self._draws), len(self._table.classes))
+        hit, truth, pred = areas = np.zeros((3, *shape), np.int64)
+        means: list[_Means] = []
+        for classes in _some_at_once(table.starts):
+            pairs = [self._pairs(class_id) for class_id in classes]
+            rows = [self._class_rows(*one) for one in pairs]
+            sums = self._draws.sums([self._weighted(*one) for one in pairs])
+            areas[:, :, classes.start : classes.stop] = np.stack(sums, axis=-1).transpose(1, 0, 2)
+            parts = [Rows(table.clusters[each.images], each.terms) for each in rows]
+            means += map(self._means, rows, self._draws.sums(parts))
+        every = np.arange(len(table.weights))
+        (void,) = self._draws.sums([self._weighted(every, table.void[:, None])])
+        return ClassAreas(hit, truth, pred, void[:, 0]), _Means.stacked(means)
+
+    def _pairs(self, class_id: int) -> tuple[IntArray, IntArray]:
+        """The images in which a class occurs, and its areas in them (pair, 3)."""
+        table = self._table
+        pairs = slice(table.starts[class_id], table.starts[class_id + 1])
+        sides = (table.hit[pairs], table.truth[pairs], table.pred[pairs])
+        return table.images[pairs], np.stack(sides, axis=1)
+
+    def _weighted(self, images: IntArray, areas: IntArray) -> Rows:
+        weights = self._table.weights[images, None]
+        return Rows(self._table.clusters[images], areas * weights >> self._shift)
+
+    def _class_rows(self, images: IntArray, areas: IntArray) -> _Values:
+        """The scores of a class in the images that have it."""
+        if self._table.rules.present == "truth":
+            images, areas = images[areas[:, 1] > 0], areas[areas[:, 1] > 0]
+        hit, truth, pred = (areas[:, at, None] for at in range(3))
+        pairs = ClassAreas(hit, truth, pred, valid=self._table.valid[images])
+        return self._rows(pair_values(pairs, self._of_classes), images, self._of_classes)
+
+    def _rows(self, values: FloatArray, images: IntArray, records: list[Metric]) -> _Values:
+        return _Values.of(
+            values, images, self._table.weights[images], records, self._draws.largest * self._most
+        )
+
+    def _means(self, rows: _Values, sums: IntArray) -> _Means:
+        """Means over the images of all metrics, and over the worst images of some."""
+        weight, number = rows.weight_and_number(sums)
+        means = _quotients(sums[:, : len(rows.records)], rows.places, weight)
+        worst = {
+            at: self._worst(rows, at, number[:, at]) for at, one in enumerate(rows.records) if one.by_image
+        }
+        return _Means(means, worst)
+
+    def _worst(self, rows: _Values, at: int, number: IntArray) -> FloatArray:
+        """Means over the worst values of one metric, (R,)."""
+        share = Fraction(str(self._table.rules.worst_percent)) / 100
+        taken = np.minimum(np.maximum(number * share.numerator // share.denominator, 1), number)
+        clusters = self._table.clusters[rows.images]
+        order = rows.worst_first(at, clusters)
+        terms = np.stack([rows.terms[order, at], rows.weights[order]], axis=1)
+        sums = self._draws.worst_sums(clusters[order], terms, taken)
+        return _quotients(sums[:, 0], rows.places[at], sums[:, 1])
+
+
+PAIRS_AT_ONCE = 1 << 18
+"""Pairs of images and classes that are summed at one time, some fifty megabytes, or one class."""
+
+
+def _some_at_once(starts: IntArray) -> Iterator[range]:
+    """Runs of classes, so many that their pairs are not too many."""
+    first = 0
+    while first < len(starts) - 1:
+        fitting = int(np.searchsorted(starts, starts[first] + PAIRS_AT_ONCE, side="right")) - 1
+        stop = min(max(fitting, first + 1), len(starts) - 1)
+        yield range(first, stop)
+        first = stop
+
+
+def _shift(table: ImageTable, largest: int) -> int:
+    """How many bits areas have too many for int64: they are ratios in every metric, so all lose as many."""
+    pixels = table.valid * table.weights
+    totals = np.zeros(table.num_clusters, np.int64)
+    np.add.at(totals, table.clusters, pixels)
+    return max(0, (int(totals.max(initial=0)) * largest).bit_length() - SUM_BITS)
+
+
+@dataclass(frozen=True, eq=False)
+class _Means:
+    """Means of M metrics over images: (R, M) or (R, M, K); and over the worst images, metric -> (R, ...)."""
+
+    every: FloatArray
+    worst: dict[int, FloatArray]
+
+    def of(self, metric: int, worst: bool) -> FloatArray:
+        return self.worst[metric] if worst else self.every[:, metric]
+
+    @classmethod
+    def stacked(cls, of_classes: list[_Means]) -> _Means:
+        """The means of all classes, over a last dim more."""
+        every = np.stack([one.every for one in of_classes], axis=-1)
+        names = of_classes[0].worst
+        return cls(every, {at: np.stack([one.worst[at] for one in of_classes], axis=-1) for at in names})
+
+
+@dataclass(frozen=True, eq=False)
+class _Values:
+    """Values of M metrics in fixed point, with their weights; of images, or of a class in images.
+
+    Attributes:
+        records: the M metrics.
+        images: (row,).
+        weights: (row,).
+        ranks: (M, row), the values, or their negatives where lower is better: the lowest are the worst.
+        places: (M,); a term of a metric is in units of 2^-places.
+        which: (M,); metrics that have values in the same rows share their weights.
+        terms: int64 (row, M + P) or (row, M + 2 P): values times weights, the weights of each of P patterns
+            of rows with a value; and the rows themselves, 1 each, unless all weights are 1.
+    """
+
+    records: list[Metric]
+    images: IntArray
+    weights: IntArray
+    ranks: FloatArray
+    places: IntArray
+    which: list[int]
+    terms: IntArray
+
+    @classmethod
+    def of(
+        cls, values: FloatArray, images: IntArray, weights: IntArray, records: list[Metric], largest: int
+    ) -> _Values:
+        """Values (M, row), NaN where there is none, of which a replicate has `largest` at most."""
+        there = ~np.isnan(values) & (weights > 0)
+        # Rounded once, alike on every CPU; with the weight 1 it is the value itself.
+        products = np.where(there, values, 0.0) * weights
+        _, above = np.frexp(np.abs(products).max(axis=1, initial=0.0))
+        bounded = np.array([np.isfinite(one.maximum - one.minimum) for one in records])
+        places = _bits(largest, bounded) - above
+        scaled = np.rint(np.ldexp(products, places[:, None])).astype(np.int64)
+        patterns: dict[bytes, int] = {}
+        which = [patterns.setdefault(own.tobytes(), len(patterns)) for own in there]
+        own = there[[which.index(number) for number in range(len(patterns))]].astype(np.int64)
+        weighted = [own] if (weights == 1).all() else [own * weights, own]
+        terms = np.ascontiguousarray(np.concatenate([scaled, *weighted]).T)
+        signs = np.array([-1.0 if one.lower_is_better else 1.0 for one in records])
+        return cls(records, images, weights, values * signs[:, None], places, which, terms)
+
+    def weight_and_number(self, sums: IntArray) -> tuple[IntArray, IntArray]:
+        """Weight and number of the rows that have a value, each (R, M), from sums of the terms."""
+        rest = sums[:, len(self.records) :]
+        number = rest[:, -(max(self.which) + 1) :]
+        return rest[:, self.which], number[:, self.which]
+
+    def worst_first(self, at: int, clusters: IntArray) -> IntArray:
+        """The rows that have a value of one metric, worst first; equal ones in an order of their own."""
+        there = np.flatnonzero(self.terms[:, len(self.records) + self.which[at]])
+        return there[np.lexsort((self.weights[there], clusters[there], self.ranks[at, there]))]
+
+
+def _quotients(sums: IntArray, places: IntArray, weight: IntArray) -> FloatArray:
+    """Sums in units of 2^-places over their weight; NaN where that is 0."""
+    means = np.full(sums.shape, np.nan)
+    np.divide(np.ldexp(sums.astype(np.float64), -places), weight, out=means, where=weight > 0)
+    return means
+
+
+def _bits(largest: int, bounded: NDArray[np.bool_]) -> IntArray:
+    """Bits of a term: those that float64 adds at once, if they are enough for scores that have bounds."""
+    spent = int(largest).bit_length()
+    once = bounded & (DIGIT_BITS - spent >= FEWEST_BITS)
+    return np.where(once, DIGIT_BITS - spent, SUM_BITS - spent)
