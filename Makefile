@@ -26,7 +26,7 @@ help:
 	@echo "make test-peers  ask other tools for their figures, in an environment of their own (4 GB, Python 3.11)"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure the kernel and a whole run"
-	@echo "make lock    remake requirements.lock from pyproject.toml (needs uv)"
+	@echo "make lock    remake requirements.lock and docker/requirements.lock from pyproject.toml (needs uv)"
 	@echo "make clean   remove the demo, caches and builds; the environment stays"
 	@echo "PYTHON=/path/to/python3.11 chooses the Python (3.11 or newer) that the environment is made with."
 
@@ -57,6 +57,9 @@ bench: environment
 lock:
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-strip-extras --no-header -q -o requirements.lock
+	$(UV) pip compile pyproject.toml docker/requirements.in --extra cloud --extra flows --extra images \
+		--constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-strip-extras --no-annotate --no-header -q -o docker/requirements.lock
 
 # Two packages are left out: a backport of Python's own typing, and torchvision, which needs another torch.
 lock-peers:
