@@ -18,11 +18,12 @@ demo: export PREFECT_HOME := $(CURDIR)/demo/prefect
 PEERS := .venv-peers
 PEERS_LOCKED := $(PEERS)/locked-$(shell cksum < tests/peers/requirements.lock | tr ' ' '-')
 
-.PHONY: help demo test test-peers lint bench lock lock-peers environment clean
+.PHONY: help demo test test-services test-peers lint bench lock lock-peers environment clean
 
 help:
 	@echo "make demo    write a demo dataset and evaluate it"
 	@echo "make test    everything that continuous integration runs"
+	@echo "make test-services  tests with a Docker engine and other services, which need packages or root"
 	@echo "make test-peers  ask other tools for their figures, in an environment of their own (4 GB, Python 3.11)"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure the kernel and a whole run"
@@ -36,6 +37,9 @@ demo: environment
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+test-services: environment
+	$(BIN)/python -m pytest tests/services
 
 test-peers: $(PEERS_LOCKED)
 	$(PEERS)/bin/python -m tests.peers
