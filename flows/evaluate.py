@@ -15,9 +15,9 @@ if __name__ == "__main__":
     sys.modules["__main__"] = command
     command.main()
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,11 @@ from segpipe.errors import (
     EXIT_INCOMPLETE,
     EXIT_INFRASTRUCTURE,
     EXIT_INPUT,
-    IncompleteError,
     InfrastructureError,
     SegpipeError,
 )
 from segpipe.run import stages
+from segpipe.run.evaluate import Steps, evaluate_each, runs_of
 from segpipe.run.progress import SILENT, Progress
 
 watcher: ContextVar[Progress] = ContextVar("watcher", default=SILENT)
@@ -69,7 +69,6 @@ def start(config: EvaluationConfig) -> str:
 def plan(run: str) -> None:
     """Inventory, alignment, buckets."""
     progress = Both(watcher.get(), ArtifactProgress())
-    progress.stage("plan")
     for warning in stages.plan(Path(run)).warnings:
         progress.note(warning)
 
@@ -81,10 +80,10 @@ def plan(run: str) -> None:
     retry_delay_seconds=[5, 30],
     retry_condition_fn=infrastructure_only,
 )
-def count(run: str, companions: list[str]) -> None:
+def count(run: str, companions: list[str], until: datetime | None = None) -> None:
     """Count what has no counts yet, on Dask or in threads; other models along with it."""
     watcher.get().stage("count")
-    stages.count(Path(run), Both(watcher.get(), ArtifactProgress()), list(map(Path, companions)))
+    stages.count(Path(run), Both(watcher.get(), ArtifactProgress()), list(map(Path, companions)), until)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="reduce {run}")
@@ -124,31 +123,38 @@ def evaluate(config: EvaluationConfig) -> list[str] | State[str]:
         The path of the run of each model; or the state in which it failed, whose message is meant for people.
     """
     try:
-        runs = [start(one) for one in config.each_model()]
-        for run in runs:
-            with _noted(run):
-                plan(run)
-        for number, run in enumerate(runs, start=1):
-            with _noted(run):
-                count(run, runs[number:])
-                for stage in (reduce, score, report, publish):
-                    stage(run)
+        return list(map(str, runs_of(evaluate_each(config.each_model(), TaskSteps()))))
     except SegpipeError as error:
-        return Failed(name=STATE_NAMES[error.exit_code], message=str(error), data=error)
-    return runs
+        return failed(error)
 
 
-@contextmanager
-def _noted(run: str) -> Iterator[None]:
-    """Whatever ends the stages early is noted in the run's folder as well."""
-    try:
-        yield
-    except IncompleteError:
-        raise
-    except Exception as error:
-        stages.fail(Path(run), error)
-        raise
-    except BaseException as signal:
-        # Prefect turns SIGTERM into an exception of its own.
-        stages.fail(Path(run), KeyboardInterrupt(*signal.args))
-        raise
+def failed(error: SegpipeError) -> State[str]:
+    """The final state of a flow run that ended with an error."""
+    return Failed(name=STATE_NAMES[error.exit_code], message=str(error), data=error)
+
+
+class TaskSteps(Steps):
+    """The stages of a run as tasks."""
+
+    def begin(self) -> None:
+        """Planning begins, of all models."""
+        watcher.get().stage("plan")
+
+    def start(self, config: EvaluationConfig) -> Path:
+        """Make the run's folder."""
+        return Path(start(config))
+
+    def plan(self, run: Path) -> None:
+        """Inventory, alignment, buckets."""
+        plan(str(run))
+
+    def count(self, run: Path, companions: Sequence[Path]) -> None:
+        """Count what has no counts yet."""
+        count(str(run), list(map(str, companions)), self._until)
+
+    def finish(self, run: Path) -> None:
+        """All that follows counting."""
+        for stage in (reduce, score, report):
+            stage(str(run))
+        self._before_publish()
+        publish(str(run))

@@ -19,8 +19,20 @@ from dataclasses import asdict, dataclass, fields
 
 EXIT_OK, EXIT_INPUT, EXIT_GATE, EXIT_INCOMPLETE, EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 
+WORST_FIRST = (EXIT_INTERRUPTED, EXIT_INFRASTRUCTURE, EXIT_INPUT, EXIT_INCOMPLETE, EXIT_GATE, EXIT_OK)
+"""Of several exit codes the first of these is told: what could not be evaluated goes before what was."""
+
 SHOWN_PROBLEMS = 40
 """How many problems a message prints; the rest are in problems.parquet and in --json."""
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The one exit code for several.
+
+    >>> worst_exit_code([2, 0, 3]), worst_exit_code([])
+    (3, 0)
+    """
+    return min(codes, key=WORST_FIRST.index, default=EXIT_OK)
 
 
 class SegpipeError(Exception):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from segpipe.config import EvaluationConfig
@@ -34,65 +36,133 @@ def evaluate_models(config: EvaluationConfig, *, progress: Progress = SILENT) ->
     Raises:
         SegpipeError: that of the first model that failed, once all others are done.
     """
+    return runs_of(evaluate_each(config.each_model(), Steps(progress)))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What became of one model: its run, if one was begun, and the error that it ended with, if any."""
+
+    config: EvaluationConfig
+    run: Path | None = None
+    error: SegpipeError | None = None
+
+
+class Steps:
+    """The stages of a run as they are called in this process; a flow calls them as tasks.
+
+    Args:
+        progress: told how far they are.
+        until: when counting ends, counted or not.
+        before_publish: raises what forbids to publish.
+    """
+
+    def __init__(
+        self,
+        progress: Progress = SILENT,
+        until: datetime | None = None,
+        before_publish: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._progress, self._until, self._before_publish = progress, until, before_publish
+
+    def begin(self) -> None:
+        """Planning begins, of all models."""
+        self._progress.stage("plan")
+
+    def start(self, config: EvaluationConfig) -> Path:
+        """Make the run's folder."""
+        return stages.start(config)
+
+    def plan(self, run: Path) -> None:
+        """Inventory, alignment, buckets."""
+        for warning in stages.plan(run).warnings:
+            self._progress.note(warning)
+
+    def count(self, run: Path, companions: Sequence[Path]) -> None:
+        """Count what has no counts yet; other models along with it."""
+        self._progress.stage("count")
+        stages.count(run, self._progress, companions, self._until)
+
+    def finish(self, run: Path) -> None:
+        """All that follows counting."""
+        for stage in (stages.reduce, stages.score, stages.report):
+            self._progress.stage(stage.__name__)
+            stage(run)
+        self._before_publish()
+        self._progress.stage("publish")
+        stages.publish(run)
+
+
+def evaluate_each(configs: Sequence[EvaluationConfig], steps: Steps) -> list[Evaluated]:
+    """Evaluate several predictions against one truth, which is read once; one that fails stops no other.
+
+    Args:
+        configs: alike but for the predictions.
+        steps: how the stages are called.
+    """
     _refuse_while_starting()
-    models = config.each_model()
-    progress.stage("plan")
+    steps.begin()
+    done: dict[str, Evaluated] = {}
     planned: dict[str, Path] = {}
-    failures: list[SegpipeError] = []
-    for one in models:
-        with _failing(failures, one, alone=len(models) == 1):
-            planned[one.model] = _plan(one, progress)
-    published: list[Path] = []
+    for one in configs:
+        with _kept(done, one) as begun:
+            begun.append(steps.start(one))
+            with _noted(begun[0]):
+                steps.plan(begun[0])
+            planned[one.model] = begun[0]
     waiting = list(planned)
-    for one in models:
+    for one in configs:
         if one.model in planned:
             waiting.remove(one.model)
-            with _failing(failures, one, alone=len(models) == 1):
-                published.append(planned[one.model])
-                _finish(planned[one.model], [planned[name] for name in waiting], progress)
-    if failures:
-        raise failures[0]
-    return published
+            with _kept(done, one) as begun:
+                begun.append(planned[one.model])
+                with _noted(begun[0]):
+                    steps.count(begun[0], [planned[name] for name in waiting])
+                    steps.finish(begun[0])
+    return [done[one.model] for one in configs]
+
+
+def runs_of(done: Sequence[Evaluated]) -> list[Path]:
+    """The runs of models of which none has failed.
+
+    Raises:
+        SegpipeError: the first error, with the name of the model where there are several.
+    """
+    for one in done:
+        if one.error is not None:
+            if len(done) > 1:
+                one.error.add_note(f"model {one.config.model}")
+            raise one.error
+    return [one.run for one in done if one.run is not None]
 
 
 @contextmanager
-def _failing(failures: list[SegpipeError], config: EvaluationConfig, *, alone: bool) -> Iterator[None]:
-    """Keep an error for later, with the name of the model; the only model fails at once."""
+def _kept(done: dict[str, Evaluated], config: EvaluationConfig) -> Iterator[list[Path]]:
+    """Keep what became of a model; the run goes into the list that is given."""
+    begun: list[Path] = []
+    error: SegpipeError | None = None
     try:
-        yield
-    except SegpipeError as error:
-        if alone:
-            raise
-        error.add_note(f"model {config.model}")
-        failures.append(error)
-
-
-def _plan(config: EvaluationConfig, progress: Progress) -> Path:
-    run = stages.start(config)
-    with _noted(run):
-        for warning in stages.plan(run).warnings:
-            progress.note(warning)
-    return run
-
-
-def _finish(run: Path, companions: list[Path], progress: Progress) -> None:
-    with _noted(run):
-        progress.stage("count")
-        stages.count(run, progress, companions)
-        for stage in (stages.reduce, stages.score, stages.report, stages.publish):
-            progress.stage(stage.__name__)
-            stage(run)
+        yield begun
+    except SegpipeError as raised:
+        error = raised
+    done[config.model] = Evaluated(config, begun[0] if begun else None, error)
 
 
 @contextmanager
 def _noted(run: Path) -> Iterator[None]:
-    """Write a failure into the run's record; an incomplete run is published and has not failed."""
+    """Write a failure into the run's record; a run that was published has not failed."""
     try:
         yield
-    except IncompleteError:
+    except IncompleteError as error:
+        if not error.run:
+            stages.fail(run, error)
         raise
-    except BaseException as error:
+    except Exception as error:
         stages.fail(run, error)
+        raise
+    except BaseException as signal:
+        # Prefect turns SIGTERM into an exception of its own.
+        stages.fail(run, KeyboardInterrupt(*signal.args))
         raise
 
 

@@ -1,6 +1,6 @@
 """latest.json: which run a suite's model stands at. It moves forward, never back.
 
-Forward is a higher run number; and where the days are known that predictions belong to, no earlier day.
+Forward is a higher run number; and where predictions are said to belong to a day, no earlier day.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from segpipe.errors import InfrastructureError
 from segpipe.run.record import write_json
@@ -30,11 +31,19 @@ def publish_latest(run: Path, day: date | None = None) -> None:
     """
     latest = run.parent.parent / LATEST_NAME
     with locked(latest.with_suffix(".lock")):
-        now = json.loads(latest.read_text()) if latest.exists() else {"run": ""}
-        earlier_day = day is not None and day.isoformat() < (now.get("day") or "")
-        if now["run"] > run.name or earlier_day:
-            return
-        write_json(latest, {"run": run.name, "day": day.isoformat() if day else None})
+        new = {"run": run.name, "day": day.isoformat() if day else None}
+        now = json.loads(latest.read_text()) if latest.exists() else None
+        if now is None or (now["run"] <= run.name and not _is_earlier(new, now)):
+            write_json(latest, new)
+
+
+def _is_earlier(new: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether predictions are of an earlier day. Of a run without one it is the day on which it started."""
+    days = new["day"], now.get("day")
+    if days == (None, None):
+        return False
+    mine, other = (day or run["run"].partition("-")[2][:8] for day, run in zip(days, (new, now), strict=True))
+    return bool(mine.replace("-", "") < other.replace("-", ""))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 from segpipe.counts.partials import write_atomically
-from segpipe.errors import IncompleteError, InfrastructureError
+from segpipe.errors import ConfigError, IncompleteError, InfrastructureError
 from segpipe.run.latest import locked
 
 BEAT_S = 15.0
@@ -88,6 +88,7 @@ def hold(
         IncompleteError: another one still holds it at `until`.
     """
     lease = Lease(path)
+    _make_folder(path.parent)
     _take(lease, purpose, until, waiting)
     stop = threading.Event()
     thread = threading.Thread(target=lease._beat, args=(stop,), name="segpipe-lease", daemon=True)
@@ -98,6 +99,17 @@ def hold(
         stop.set()
         thread.join()
         _give_back(lease)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = (
+            f"results: the folder {folder} cannot be written ({error.strerror}); "
+            "choose another with `results:` or make it writable"
+        )
+        raise ConfigError(message) from None
 
 
 def _take(lease: Lease, purpose: str, until: datetime | None, waiting: Callable[[str], None]) -> None:

@@ -147,6 +147,7 @@ def count(
     At `until` no more is begun, and what runs is let go; the run is then published as incomplete.
 
     Raises:
+        IncompleteError: nothing at all was counted until then.
         InputChangedError: label maps changed after the inventory; what was counted of the others is kept.
         InfrastructureError: the cluster was lost; what was counted is kept.
     """
@@ -155,6 +156,9 @@ def count(
             replace(read_context(run), companions=tuple(map(str, companions))).write(run)
         summary, changed = _count(run, progress, until)
         write_json(run / COUNTED_NAME, asdict(summary))
+        if summary.stopped and len(summary.given_up) == summary.buckets:
+            message = f"nothing was counted before the deadline\n{problem_list(summary.quarantined)}"
+            raise IncompleteError(message, summary.quarantined)
         if changed:
             raise InputChangedError(changed)
         return summary
@@ -186,7 +190,7 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
     started = time.monotonic()
     progress.begin(total, done)
     try:
-        if left:
+        if left and not stop():
             cluster = choose_cluster(config.cluster, planned.estimate_s)
             with cluster.open() as pool:
                 tasks = group_tasks(left, min(planned.tasks, len(left)))

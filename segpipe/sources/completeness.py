@@ -16,7 +16,7 @@ import numpy as np
 from segpipe.errors import InputError, Problem
 from segpipe.sources.layouts import ImageSet, group_above
 from segpipe.sources.metadata import GroupMeta, StoreView, join
-from segpipe.sources.storage import AskingStorage
+from segpipe.sources.storage import AskingStorage, Storage
 
 ATTRIBUTE = "segpipe"
 """The attribute of the group that describes the store to segpipe."""
@@ -25,6 +25,9 @@ RECORD_FOLDER = "image/.segpipe"
 """Below the group with the label maps. Zarr looks for nothing in the folder of an array but its chunks."""
 
 WRITTEN_FOLDER = "written"
+
+MAX_DOCUMENT_BYTES = 16 << 20
+"""The largest document of a group that is read to learn whether the store is finished."""
 
 MAX_RECORD_BYTES = 2 << 30
 """The largest record that is read; an image takes some 70 bytes in it."""
@@ -94,6 +97,32 @@ def only_written(view: StoreView, images: ImageSet) -> ImageSet:
         never_written=tuple(name for name in images.ids if name not in written),
         **chosen,
     )
+
+
+def declared_complete(storage: Storage, array: str) -> bool | None:
+    """Whether a store says that its writer has finished; None: it says nothing. Two requests at most.
+
+    Args:
+        storage: the store.
+        array: the path of the label maps, or of the group of them.
+    """
+    for path in dict.fromkeys((array, array.rpartition("/")[0])):
+        for name in ("zarr.json", ".zattrs"):
+            blob = storage.get(join(path, name), 0, MAX_DOCUMENT_BYTES)
+            document = _plain(blob.data) if blob else {}
+            attributes = document.get("attributes") if name == "zarr.json" else document
+            described = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
+            if isinstance(described, dict) and isinstance(described.get("complete"), bool):
+                return bool(described["complete"])
+    return None
+
+
+def _plain(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _is_unfinished(view: StoreView, group: GroupMeta) -> bool:

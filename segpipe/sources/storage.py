@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -98,6 +98,14 @@ class AskingStorage(Storage, Protocol):
         """Which of some objects there are, with tags that can be relied upon, as from `list`."""
 
 
+@runtime_checkable
+class NamingStorage(Storage, Protocol):
+    """A storage that tells the names in one of its folders without listing what is below them."""
+
+    def names_in(self, folder: str) -> Sequence[str]:
+        """The names of the folders and objects in a folder, sorted; none if there is no such folder."""
+
+
 STORES: Registry[Callable[[str], Storage]] = Registry(
     "store",
     (
@@ -179,6 +187,22 @@ class LocalStorage:
             return Blob(data, _info_of(before))
         finally:
             os.close(handle)
+
+    def names_in(self, folder: str) -> Sequence[str]:
+        """See `NamingStorage.names_in`. A link that leads out of the store is no name in it."""
+        try:
+            with os.scandir(f"{self._root}/{folder}") as entries:
+                inside = [
+                    entry.name
+                    for entry in entries
+                    if not entry.is_symlink() or _is_inside(self._root, os.path.realpath(entry.path))
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            found = f"the folder {folder or '.'!r} cannot be listed ({error.strerror})"
+            raise InputError(Problem(kind="store", found=found, store=self.url)) from None
+        return sorted(inside)
 
     def _open(self, key: str) -> int:
         """A handle to read a key's file. Where it lies is told by the system, or else link by link."""

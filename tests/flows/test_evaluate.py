@@ -152,7 +152,7 @@ def test_a_lost_cluster_is_tried_again(config: EvaluationConfig, monkeypatch: py
     monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
     real, lost = stages.count, [True, True]
 
-    def counted(run: Path, progress: Any, companions: Any) -> Any:
+    def counted(run: Path, progress: Any, companions: Any, until: Any) -> Any:
         if lost:
             lost.pop()
             message = "the cluster was lost"

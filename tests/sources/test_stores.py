@@ -28,6 +28,7 @@ from segpipe.errors import ConfigError, InfrastructureError, InputChangedError, 
 from segpipe.sources import storage as storage_module
 from segpipe.sources.asked import AskedObjects
 from segpipe.sources.metadata import ArrayMeta, view_store
+from segpipe.sources.patterns import Pattern
 from segpipe.sources.storage import (
     AskingStorage,
     ObjectInfo,
@@ -270,6 +271,19 @@ class TestFaults:
         assert blob is not None
         assert blob.data == b"a" * 1000
         assert len(proxy.seen) == 1
+
+    def test_stores_are_found_by_a_pattern_without_listing_what_is_in_them(
+        self, settings: pytest.MonkeyPatch, proxy: Faulty, bucket: Bucket
+    ) -> None:
+        """One request for each folder on the way, tried again after a fault."""
+        settings.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        above = f"s3://{BUCKET}/{bucket.prefix}"
+        for key in ("2026-11-20/a.zarr/zarr.json", "2026-11-20/b.zarr/c/0", "2026-11-20/x", "other/a.zarr/c"):
+            bucket.put(key, b"{}")
+        proxy.times("503 SlowDown", 1)
+        found = Pattern(f"{above}/{{date}}/{{model}}.zarr").find()
+        assert [one.store for one in found] == [f"{above}/2026-11-20/{name}.zarr" for name in ("a", "b")]
+        assert len(proxy.seen) == 3
 
     @pytest.mark.parametrize("fault", ["503 SlowDown", "reset"])
     def test_a_listing_goes_on_after_a_fault(self, faulty_s3: Storage, proxy: Faulty, fault: str) -> None:

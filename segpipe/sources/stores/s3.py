@@ -47,6 +47,15 @@ class S3Storage(RemoteStorage):
             }
         )
 
+    def names_in(self, folder: str) -> Sequence[str]:
+        """See `NamingStorage.names_in`."""
+        path = "/".join(part for part in (self._folder, folder.strip("/")) if part)
+        found = self._requests.send(
+            lambda: self._obstore.list_with_delimiter(self._store, f"{path}/" if path else None)
+        )
+        paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+        return sorted({each.rstrip("/").rpartition("/")[2] for each in paths})
+
     def _pages(self, folder: str) -> Iterator[Sequence[Any]]:
         """The pages of a listing; after a failure it goes on behind the last object that arrived."""
         pages: Iterator[Sequence[Any]] | None = None
