@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-TRACEBACK = "SEGPIPE_TRACEBACK"
+TRACEBACK, LOG = "SEGPIPE_TRACEBACK", "SEGPIPE_LOG"
 RESUMES = "what was counted is kept, and the same command goes on from there"
 
 
@@ -63,12 +63,22 @@ def guarded(work: Callable[[], object], *, as_json: bool) -> int:
     """
     with _signals() as seen:
         try:
-            result = work()
+            result = _logged(work)
             return result if isinstance(result, int) else EXIT_OK
         except click.exceptions.Exit as done:
             return done.exit_code
         except BaseException as error:
             return _told(error, interrupted=bool(seen), as_json=as_json)
+
+
+def _logged(work: Callable[[], object]) -> object:
+    """Do a command's work, with its events on the error stream where SEGPIPE_LOG asks for that."""
+    if not os.environ.get(LOG, ""):
+        return work()
+    from segpipe.run.log import logging_to_stderr
+
+    with logging_to_stderr():
+        return work()
 
 
 @contextmanager

@@ -33,7 +33,8 @@ from segpipe.reports.tables import (
     worst_slices_table,
 )
 from segpipe.reports.text import printable
-from segpipe.run.progress import Progress, Work
+from segpipe.run.log import log_format
+from segpipe.run.progress import SILENT, Progress, Work
 
 if TYPE_CHECKING:
     from segpipe.metrics.base import Metric
@@ -290,7 +291,10 @@ class LiveProgress:
 
 @contextmanager
 def shown_progress(stream: IO[str], verb: str = "counted") -> Iterator[Progress]:
-    """Progress on a stream: one live line on a terminal, plain lines elsewhere."""
+    """Progress on a stream: a live line on a terminal, plain lines elsewhere, none beside a log."""
+    if log_format() is not None:
+        yield SILENT
+        return
     if not stream.isatty():
         yield PlainProgress(stream, verb=verb)
         return

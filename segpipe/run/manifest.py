@@ -10,6 +10,7 @@ from typing import Any
 
 from segpipe.counts.partials import write_atomically
 from segpipe.errors import InputError, Problem
+from segpipe.run.log import LOG_NAME
 from segpipe.run.record import RUN_NAME
 
 MANIFEST_NAME = "MANIFEST.json"
@@ -20,8 +21,8 @@ _ADVICE = "the run is not as it was published; evaluate again: what was counted 
 def write_manifest(folder: str | Path) -> Path:
     """List every file of a run with its size and hash, and so declare the run finished.
 
-    run.json is left out: it is the state of the run, and changes after this. The file appears whole or
-    not at all, so a run that is killed before stays invisible.
+    run.json and log.jsonl are left out: they go on after this. The file appears whole or not at all, so a
+    run that is killed before stays invisible.
     """
     root = Path(folder)
     files = {str(PurePosixPath(path.relative_to(root))): _entry(path) for path in _files(root)}
@@ -35,7 +36,7 @@ def write_manifest(folder: str | Path) -> Path:
 
 def _files(root: Path) -> Iterator[Path]:
     for path in sorted(root.rglob("*")):
-        own = path.parent == root and path.name in (MANIFEST_NAME, RUN_NAME)
+        own = path.parent == root and path.name in (MANIFEST_NAME, RUN_NAME, LOG_NAME)
         if path.is_file() and not own and not path.name.startswith("."):
             yield path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ from segpipe.reports.base import ReportInput, write_reports
 from segpipe.run.history import add_row
 from segpipe.run.images import write_images
 from segpipe.run.latest import publish_latest
+from segpipe.run.log import log_event
 from segpipe.run.manifest import write_manifest
 from segpipe.run.planned import PlanSummary, counting_context, survey
 from segpipe.run.progress import SILENT, Progress, Work
@@ -130,6 +132,8 @@ def plan(run: Path) -> PlanSummary:
                 "metadata": {**made.inventory.metadata, **config.metadata},
             },
         )
+        for warning in summary.warnings:
+            log_event(run, "warning", logging.WARNING, text=warning)
         return summary
 
 
@@ -183,6 +187,7 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
 
     def on_done(counted: Counted) -> None:
         results.append(counted)
+        _log_counted(run, counted)
         for problem in counted.quarantined:
             progress.note(f"quarantined: {problem.sentence()}")
         progress.advance(Work(counted.images, counted.pixels, counted.stored_bytes))
@@ -214,6 +219,17 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
         seconds=time.monotonic() - started,
     )
     return summary, [problem for counted in results for problem in counted.changed]
+
+
+def _log_counted(run: Path, counted: Counted) -> None:
+    """Note that a bucket was counted, and which images of it could not be."""
+    amount = {"images": counted.images, "pixels": counted.pixels, "stored_bytes": counted.stored_bytes}
+    log_event(run, "bucket counted", bucket=counted.bucket, **amount)
+    for problem in counted.quarantined:
+        told = {"bucket": counted.bucket, "image": problem.image, "reason": problem.sentence()}
+        log_event(run, "image quarantined", logging.WARNING, **told)
+    for problem in counted.changed:
+        log_event(run, "input changed", logging.ERROR, bucket=counted.bucket, reason=problem.sentence())
 
 
 def _too_late(run: Path, buckets: list[int], until: datetime | None) -> Iterator[Problem]:
@@ -346,6 +362,7 @@ def fail(run: Path, error: BaseException) -> None:
     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     # Where the disk is full this fails as well; the error that is told is the first one.
     with suppress(OSError, InfrastructureError):
+        log_event(run, f"run {state}", logging.ERROR, error=str(error) or type(error).__name__)
         end_state(run, state, error=str(error) or type(error).__name__)
         if isinstance(error, InputError):
             write_json(run / PROBLEMS_NAME, [problem.as_row() for problem in error.problems])
@@ -376,6 +393,7 @@ def _unreadable(run: Path) -> list[Problem]:
 def _stage(run: Path, name: str) -> Iterator[None]:
     """Note in run.json that a stage runs, that it still does, and how long it took."""
     started = time.monotonic()
+    log_event(run, "stage began", stage=name)
     try:
         write_state(run, {"state": name})
         with heartbeat(run):
@@ -385,5 +403,6 @@ def _stage(run: Path, name: str) -> Iterator[None]:
             f"{name}: {error} ({run}); what was counted is kept: mend this and run the same command again"
         )
         raise InfrastructureError(message) from error
-    timings = read_state(run).get("timings", {})
-    write_state(run, {"timings": timings | {name: round(time.monotonic() - started, 3)}})
+    seconds = round(time.monotonic() - started, 3)
+    write_state(run, {"timings": read_state(run).get("timings", {}) | {name: seconds}})
+    log_event(run, "stage ended", stage=name, seconds=seconds)
