@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from threading import RLock
 from typing import Generic, TypeVar
 
@@ -49,7 +51,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 self._loaded = True
                 for module in self._modules:
                     import_module(module)
-                for entry in entry_points(group=f"segpipe.{self._kind}s"):
+                for entry in _entry_points(tuple(sys.path)).select(group=f"segpipe.{self._kind}s"):
                     part = entry.load()
                     if entry.name not in self._parts:
                         self._parts[entry.name] = part
@@ -72,3 +74,9 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._load())
+
+
+@lru_cache(maxsize=1)
+def _entry_points(path: tuple[str, ...]) -> EntryPoints:
+    """The entry points of all packages on a path; finding them means to open a file of each."""
+    return entry_points()

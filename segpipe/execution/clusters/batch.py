@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, DirectoryPath, Field
 
 from segpipe.errors import ConfigError
-from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool, memory_bytes
+from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool
 from segpipe.execution.clusters.starting import started
 
 SCHEDULER_S = 120
@@ -57,7 +57,7 @@ class Batch(ClusterOptions):
 
     jobs: int = Field(default=4, ge=1, le=4096)
     workers_per_job: int = Field(default=1, ge=1, le=1024)
-    memory_limit: MemoryBytes = memory_bytes("4 GiB")
+    memory_limit: MemoryBytes = 4 << 30
     queue: Word | None = None
     account: Word | None = None
     walltime: Word = "01:00:00"

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from segpipe.errors import ConfigError
-from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool, memory_bytes
+from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool
 from segpipe.execution.clusters.starting import started
 
 IDLE_S = 900
@@ -55,7 +55,7 @@ class Kubernetes(ClusterOptions):
 
     image: str = Field(pattern=r"^[\w][\w./:@-]*$")
     workers: int = Field(default=4, ge=1, le=4096)
-    memory_limit: MemoryBytes = memory_bytes("4 GiB")
+    memory_limit: MemoryBytes = 4 << 30
     cpus: float = Field(default=1.0, gt=0, le=1024)
     namespace: Name | None = None
     service_account: Name | None = None
