@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import entry_points
 from threading import RLock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from segpipe.errors import ConfigError
 
@@ -77,6 +77,6 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 @lru_cache(maxsize=1)
-def _entry_points(path: tuple[str, ...]) -> EntryPoints:
+def _entry_points(path: tuple[str, ...]) -> Any:
     """The entry points of all packages on a path; finding them means to open a file of each."""
     return entry_points()

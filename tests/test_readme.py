@@ -17,15 +17,11 @@ import yaml
 import segpipe
 from segpipe.cli import main
 from segpipe.config import make_config
+from tests.warm import COMMAND, Command, Warm
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SHIM = f"""#!{sys.executable}
-from segpipe.cli import main
-if __name__ == "__main__":
-    main()
-"""
 
 
 @dataclass(frozen=True)
@@ -63,16 +59,22 @@ def place(tmp_path_factory: pytest.TempPathFactory, demo_small: Path) -> Path:
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(demo_small, folder / "demo" / "data")
     (folder / "bin").mkdir()
-    for name, text in (("segpipe", SHIM), ("python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')):
-        (folder / "bin" / name).write_text(text)
-        (folder / "bin" / name).chmod(0o755)
+    (folder / "bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / "bin/python").chmod(0o755)
     return folder
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+Done = Command | subprocess.CompletedProcess[str]
+
+
+def run(command: list[str], folder: Path, warm: Warm) -> Done:
     """A command in the reader's folder, with the repository's code."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment |= {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    if command[0] == "segpipe":
+        return warm.run(COMMAND, command[1:], folder=folder, environment=environment)
+    if command[:2] == [sys.executable, "-c"]:
+        return warm.run(command[2], folder=folder, environment=environment)
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
@@ -95,19 +97,19 @@ RUN = [step for step in steps() if step not in MAKE]
 
 
 @pytest.fixture(scope="module")
-def walked(place: Path) -> dict[Step, subprocess.CompletedProcess[str]]:
+def walked(place: Path, warm: Warm) -> dict[Step, Done]:
     """Every step, done one after the other."""
-    return {step: run(translated(step), place) for step in RUN}
+    return {step: run(translated(step), place, warm) for step in RUN}
 
 
 @pytest.fixture
-def street(walked: dict[Step, subprocess.CompletedProcess[str]], place: Path) -> Path:
+def street(walked: dict[Step, Done], place: Path) -> Path:
     """The results of a model that the README evaluates."""
     return place / "results" / "street" / "model_b"
 
 
 @pytest.mark.parametrize("step", RUN, ids=str)
-def test_it_runs(step: Step, walked: dict[Step, subprocess.CompletedProcess[str]]) -> None:
+def test_it_runs(step: Step, walked: dict[Step, Done]) -> None:
     """As it stands there, after everything that stands above it."""
     done = walked[step]
     assert done.returncode == 0, done.stdout + done.stderr

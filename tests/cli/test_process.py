@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 import zarr
 
+from tests.warm import COMMAND, Warm
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 IMAGES = 150
-COMMAND = (sys.executable, "-c", "from segpipe.cli import main; main()")
 HEAVY = (
     "dask",
     "distributed",
@@ -32,13 +34,6 @@ HEAVY = (
 )
 
 
-def segpipe(*words: object) -> subprocess.CompletedProcess[str]:
-    """The command, run to its end from the repository."""
-    return subprocess.run(
-        [*COMMAND, *map(str, words)], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 def test_help_loads_nothing_heavy() -> None:
     """It answers at once: click and plain data are all that is loaded."""
     script = (
@@ -53,30 +48,24 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(("words", "code"), [(["evaluate", "nosuch.yaml"], 1), (["plan", "--classes"], 1)])
-def test_a_mistake_shows_no_traceback(words: list[str], code: int) -> None:
+def test_a_mistake_shows_no_traceback(words: list[str], code: int, warm: Warm) -> None:
     """One message on the error stream, nothing on the output."""
-    done = segpipe(*words)
+    done = warm.run(COMMAND, words)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_a_reader_that_leaves_early_is_no_error(more: list[str], demo_small: Path) -> None:
+def test_a_reader_that_leaves_early_is_no_error(more: list[str], demo_small: Path, warm: Warm) -> None:
     """`segpipe plan ... | head -1` ends in silence."""
     truth, pred = (f"{demo_small}/{name}.zarr::labels" for name in ("truth", "model_a"))
-    process = subprocess.Popen(
-        [*COMMAND, "plan", "--truth", truth, "--pred", pred, "--classes", "19", *more],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    said = process.stderr.read()
-    process.stderr.close()
-    assert (process.wait(60), said) == (0, b"")
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ["plan", "--truth", truth, "--pred", pred, "--classes", "19", *more]
+    done = warm.run(COMMAND, words, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module")
@@ -104,31 +93,25 @@ def partials(results: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_evaluation_keeps_its_counts(number: int, many: list[str], tmp_path: Path) -> None:
+def test_a_stopped_evaluation_keeps_its_counts(
+    number: int, many: list[str], tmp_path: Path, warm: Warm
+) -> None:
     """130, words, and the same command goes on where it was stopped."""
     words = ["evaluate", *many, "--results", str(tmp_path)]
-    process = subprocess.Popen(
-        [*COMMAND, *words],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests themselves run in the background, an interrupt may be ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = warm.start(COMMAND, words)
     while partials(tmp_path) < 5 and process.poll() is None:
-        time.sleep(0.01)
+        time.sleep(0.005)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    process.wait()
     kept = partials(tmp_path)
-    assert (process.returncode, out) == (130, "")
-    assert "interrupted: what was counted is kept, and the same command goes on from there" in err
-    assert "Traceback" not in err
+    assert (process.returncode, process.stdout) == (130, "")
+    assert "interrupted: what was counted is kept, and the same command goes on from there" in process.stderr
+    assert "Traceback" not in process.stderr
     assert 5 <= kept < IMAGES
     (state,) = tmp_path.glob("*/*/runs/0*/run.json")
     assert json.loads(state.read_text())["state"] == "interrupted"
 
-    again = segpipe(*words)
+    again = warm.run(COMMAND, words)
     assert again.returncode == 0
     assert f", {kept} from earlier counts" in again.stderr
     assert "mean_iou                   1.0000" in again.stdout

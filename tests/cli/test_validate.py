@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from segpipe.run import planned, validated
 from segpipe.sources import storage
 from tests.cli.conftest import Segpipe
 from tests.run.datasets import image_ids, label_maps, pair_config, write_stacked
+from tests.warm import COMMAND, Warm
 
 IMAGES = 24
 
@@ -180,17 +179,10 @@ def test_objects_that_are_no_chunks_are_warned_of(segpipe: Segpipe, dataset: Pat
     )
 
 
-def test_deep_in_a_process_of_its_own(dataset: Path) -> None:
+def test_deep_in_a_process_of_its_own(dataset: Path, warm: Warm) -> None:
     """The exit code and the message reach the shell."""
     damage(dataset)
-    command = [sys.executable, "-c", "from segpipe.cli import main; main()"]
-    done = subprocess.run(
-        [*command, "validate", str(config_file(dataset, **RULES)), "--deep"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = warm.run(COMMAND, ["validate", config_file(dataset, **RULES), "--deep"])
     assert (done.returncode, done.stdout) == (3, "")
     assert "error: 4 of 24 images cannot be read (max_quarantined: 0)" in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +17,7 @@ from segpipe.run.evaluate import evaluate
 from segpipe.run.latest import publish_latest
 from segpipe.run.record import create_run, read_json, read_state
 from tests.run.datasets import figures, pair_config, write_pair
+from tests.warm import Warm
 
 SCRIPT = """
 import sys
@@ -71,13 +70,12 @@ def test_lock_of_a_killed_process_is_taken_away(tmp_path: Path, monkeypatch: pyt
         publish_latest(run)
 
 
-def test_two_runs_at_once_on_one_folder(pair: Path) -> None:
+def test_two_runs_at_once_on_one_folder(pair: Path, warm: Warm) -> None:
     """Two processes: both end, with the same bytes, whoever wrote which partial."""
     (pair / "config.yaml").write_text(pair_config(pair).to_yaml())
-    command = [sys.executable, "-c", SCRIPT, str(pair / "config.yaml")]
-    here = Path(__file__).parents[2]
-    started = [subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE) for _ in range(2)]
-    one, two = (Path(process.communicate()[0].decode().strip()) for process in started)
+    started = [warm.start(SCRIPT, [pair / "config.yaml"]) for _ in range(2)]
+    assert [process.wait() for process in started] == [0, 0]
+    one, two = (Path(process.stdout.strip()) for process in started)
 
     assert one != two
     assert figures(one) == figures(two)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,9 +29,9 @@ from tests.sources.servers import (
     web_folder,
 )
 from tests.sources.stores import consolidate, edit_json
+from tests.warm import COMMAND, Warm
 
 IMAGES = 16
-COMMAND = "from segpipe.cli import main; main()"
 CHUNK = "/labels/c/"
 """What the path of every chunk of label maps holds."""
 
@@ -201,7 +199,7 @@ class TestSecrets:
     """A secret of the environment is in no file of a run and in nothing that is printed."""
 
     @pytest.mark.parametrize("fault", [None, "403 AccessDenied", "503"])
-    def test_secrets_are_nowhere(self, proxy: Faulty, tmp_path: Path, fault: str | None) -> None:
+    def test_secrets_are_nowhere(self, proxy: Faulty, tmp_path: Path, fault: str | None, warm: Warm) -> None:
         """Whether it goes well or not, and with tracebacks."""
         proxy.plan = lambda method, path: fault if CHUNK in path else None
         config = tmp_path / "config.yaml"
@@ -211,16 +209,12 @@ class TestSecrets:
             "SEGPIPE_TRACEBACK": "1",
             "SEGPIPE_STORE_TIMEOUT": "0.4" if fault == "503" else "12",
         }
-        done = subprocess.run(
-            [sys.executable, "-c", COMMAND, "evaluate", str(config)],
-            cwd=Path(__file__).parents[2],
-            env=environment,
-            capture_output=True,
-            timeout=120,
-        )
+        done = warm.run(COMMAND, ["evaluate", config], environment=environment)
         assert done.returncode == {None: 0, "403 AccessDenied": 1, "503": 4}[fault], done.stderr
         assert proxy.signed[-1]
-        assert_no_secret({"stdout": done.stdout, "stderr": done.stderr, **files_below(tmp_path)})
+        assert_no_secret(
+            {"stdout": done.stdout.encode(), "stderr": done.stderr.encode(), **files_below(tmp_path)}
+        )
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
