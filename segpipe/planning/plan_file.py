@@ -102,6 +102,12 @@ def read_keys(path: Path) -> pa.Table:
     return pq.read_table(path, columns=["bucket", "key", "hit"])
 
 
+def named_keys(path: Path) -> Iterator[str]:
+    """The key of every partial that a run with this plan may need."""
+    for column in pq.read_table(path, columns=["key", "whole_key"]).columns:
+        yield from (key for key in column.to_pylist() if key)
+
+
 def read_buckets(path: Path, numbers: Iterable[int]) -> Iterator[Bucket]:
     """Some buckets by number."""
     written = written_at(path)

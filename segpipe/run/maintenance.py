@@ -1,0 +1,312 @@
+"""Upkeep of a results folder: partial counts that nobody names, rows that are missing, counts checked anew.
+
+Partials are kept as long as a published run or one that is under way names them. What no run names is kept
+for some days: the next run may take up what one that was stopped has counted. To remove too much costs only
+time: what is gone is counted again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segpipe.config import PARTIALS_FOLDER
+from segpipe.counts.counting import PLAN_NAME, BucketPart, count_in_memory, read_context
+from segpipe.counts.partials import DamagedPartialError, PartialStore, decode, encode
+from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, InputError, Problem
+from segpipe.planning.plan_file import named_keys, num_buckets, read_buckets
+from segpipe.run.history import add_row, has_row, model_folders, published_runs
+from segpipe.run.latest import LATEST_NAME
+from segpipe.run.lease import hold
+from segpipe.run.manifest import check_manifest
+from segpipe.run.notify import NotifyConfig, notify
+from segpipe.run.progress import SILENT, Progress
+from segpipe.run.record import PLANNED_NAME, RUN_NAME, read_state
+from segpipe.values import Frozen
+
+LEASE_NAME = "maintenance.lease"
+KEY = re.compile(r"[0-9a-f]{40}")
+TEMPORARY = re.compile(r"\.[0-9a-f]{40}\.[0-9a-f]{32}\.tmp")
+"""The names of partials, and of those that were never finished. Nothing else is ever removed."""
+
+
+class MaintenanceConfig(Frozen):
+    """What is done.
+
+    Attributes:
+        results: the folder of the results.
+        dry_run: only tell what would be removed.
+        keep_days: partials that no run names are kept for so many days.
+        verify_buckets: so many buckets of the latest run of each model are counted again and compared.
+        seed: which buckets; None: other ones each day.
+        notify: who is told of what is wrong.
+    """
+
+    results: str = Field(default="results", min_length=1)
+    dry_run: bool = True
+    keep_days: float = Field(default=14.0, ge=1, allow_inf_nan=False)
+    verify_buckets: int = Field(default=20, ge=0)
+    seed: int | None = None
+    notify: NotifyConfig = NotifyConfig()
+
+
+@dataclass
+class Collected:
+    """What became of the partials.
+
+    Attributes:
+        runs: that name partials.
+        kept, kept_bytes: partials that are named.
+        young: partials that no run names, and that are kept for now.
+        removed, removed_bytes: or that would be, in a dry run.
+        postponed: why nothing was removed; empty: nothing stood against it.
+    """
+
+    runs: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
+    young: int = 0
+    removed: int = 0
+    removed_bytes: int = 0
+    postponed: str = ""
+
+
+@dataclass
+class Verified:
+    """What counting again has shown.
+
+    Attributes:
+        runs: whose files were compared with their manifest.
+        buckets: that were counted again, with the same counts.
+        changed: buckets whose label maps have changed since, so that nothing can be said.
+        problems: what is not as it was written.
+    """
+
+    runs: int = 0
+    buckets: int = 0
+    changed: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """All that was done; `rows` were missing in the history."""
+
+    dry_run: bool
+    rows: int
+    collected: Collected
+    verified: Verified
+
+    @property
+    def exit_code(self) -> int:
+        """4 if something is not as it was written."""
+        return EXIT_INFRASTRUCTURE if self.verified.problems else EXIT_OK
+
+    def text(self) -> str:
+        """For people."""
+        done, seen = self.collected, self.verified
+        verb = "would be removed" if self.dry_run or done.postponed else "removed"
+        lines = [
+            f"- partials: {done.kept:,} named by {done.runs:,} runs ({done.kept_bytes:,} bytes), "
+            f"{done.young:,} young, {done.removed:,} {verb} ({done.removed_bytes:,} bytes)",
+            f"- history: {self.rows:,} missing rows written",
+            f"- verified: {seen.buckets:,} buckets counted again, {seen.changed:,} changed since, "
+            f"{seen.runs:,} runs compared with their manifest",
+            *([f"- nothing was removed: {done.postponed}"] if done.postponed else []),
+            *(f"- {problem.sentence()}" for problem in seen.problems),
+        ]
+        return "\n".join([f"maintenance: {'problems' if seen.problems else 'complete'}", *lines])
+
+    def document(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**asdict(self), "exit_code": self.exit_code}
+
+
+def run_maintenance(
+    config: MaintenanceConfig,
+    collect: Callable[[MaintenanceConfig], Collected] | None = None,
+    verify: Callable[[MaintenanceConfig], Verified] | None = None,
+    note: Callable[[str], None] = lambda words: None,
+) -> Maintained:
+    """Do all of it but tell people; a flow gives two of the parts as tasks."""
+    with hold(Path(config.results) / LEASE_NAME, "maintenance", waiting=note):
+        rows = repair_history(Path(config.results))
+        collected = (collect or collect_partials)(config)
+        return Maintained(config.dry_run, rows, collected, (verify or verify_sample)(config))
+
+
+def maintenance(config: MaintenanceConfig, *, progress: Progress = SILENT) -> Maintained:
+    """Do the upkeep of a results folder, and tell people if something is not as it was written."""
+    done = run_maintenance(config, note=progress.note)
+    if done.exit_code != EXIT_OK:
+        why = notify(config.notify, done.text(), done.document())
+        if why:
+            progress.note(why)
+    return done
+
+
+# ---- history
+
+
+def repair_history(results: Path) -> int:
+    """Write the rows of published runs that have none, as when a run was killed in its last moment.
+
+    Returns:
+        How many there were.
+    """
+    rows = 0
+    for folder in model_folders(results):
+        for run in published_runs(folder):
+            if not has_row(run):
+                state = read_state(run).get("state")
+                # A run that did not come to its end has not moved `latest`.
+                add_row(run, state if state in ("complete", "gate failed") else "incomplete")
+                rows += 1
+    return rows
+
+
+# ---- partials
+
+
+def collect_partials(config: MaintenanceConfig) -> Collected:
+    """Remove old partials that neither a published run nor one that is under way names."""
+    results = Path(config.results)
+    named, found = _named(results)
+    oldest = time.time() - config.keep_days * 86_400
+    waste: list[Path] = []
+    for entry in _partials(results / PARTIALS_FOLDER):
+        status = entry.stat(follow_symlinks=False)
+        if KEY.fullmatch(entry.name) and _is_in(named, entry.name):
+            found.kept += 1
+            found.kept_bytes += status.st_size
+        elif status.st_mtime >= oldest:
+            found.young += 1
+        else:
+            found.removed += 1
+            found.removed_bytes += status.st_size
+            waste.append(Path(entry.path))
+    # A run may have begun in the meantime.
+    found.postponed = found.postponed or _unplanned(results)
+    if not config.dry_run and not found.postponed:
+        for path in waste:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def _named(results: Path) -> tuple[NDArray[np.uint64], Collected]:
+    """The first 64 bits of every key that runs name, sorted. Two keys that share them keep each other."""
+    found = Collected(postponed=_unplanned(results))
+    parts: list[NDArray[np.uint64]] = []
+    for folder in model_folders(results):
+        published = set(published_runs(folder))
+        for run in sorted(path.parent for path in (folder / "runs").glob(f"*/{PLANNED_NAME}")):
+            if run in published or _is_under_way(run):
+                found.runs += 1
+                parts.append(np.unique(np.fromiter(map(_bits, named_keys(run / PLAN_NAME)), np.uint64)))
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *parts])), found
+
+
+def _unplanned(results: Path) -> str:
+    """Which run is under way whose plan does not yet tell what it needs; empty: none."""
+    for folder in model_folders(results):
+        for record in sorted((folder / "runs").glob(f"*/{RUN_NAME}")):
+            if not (record.parent / PLANNED_NAME).exists() and _is_under_way(record.parent):
+                return f"{record.parent} is being planned; run maintenance again when it is"
+    return ""
+
+
+def _is_under_way(run: Path) -> bool:
+    state = read_state(run)
+    return "ended" not in state and state.get("state") != "abandoned"
+
+
+def _bits(key: str) -> int:
+    return int(key[:16], 16)
+
+
+def _is_in(named: NDArray[np.uint64], key: str) -> bool:
+    bits = np.uint64(_bits(key))
+    at = int(np.searchsorted(named, bits))
+    return at < len(named) and named[at] == bits
+
+
+def _partials(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Every partial, finished or not."""
+    for prefix in sorted(folder.glob("[0-9a-f][0-9a-f]")):
+        with os.scandir(prefix) as entries:
+            for entry in entries:
+                known = KEY.fullmatch(entry.name) or TEMPORARY.fullmatch(entry.name)
+                if known and entry.is_file(follow_symlinks=False):
+                    yield entry
+
+
+# ---- verification
+
+
+def verify_sample(config: MaintenanceConfig) -> Verified:
+    """Compare the latest run of each model with its manifest, and some of its buckets with a recount."""
+    seen = Verified()
+    seed = int(time.time() // 86_400) if config.seed is None else config.seed
+    for folder in model_folders(Path(config.results)):
+        if not (folder / LATEST_NAME).is_file():
+            continue
+        run = folder / "runs" / json.loads((folder / LATEST_NAME).read_text("utf-8"))["run"]
+        try:
+            check_manifest(run, hashes=True)
+            seen.runs += 1
+        except InputError as error:
+            seen.problems += error.problems
+            continue
+        for bucket in _sample(num_buckets(run / PLAN_NAME), config.verify_buckets, f"{seed} {run.name}"):
+            _verify(run, bucket, seen)
+    return seen
+
+
+def _sample(buckets: int, wanted: int, seed: str) -> list[int]:
+    """Some buckets, drawn by a hash.
+
+    >>> _sample(10, 3, "1") == _sample(10, 3, "1"), len(set(_sample(10, 3, "2"))), _sample(2, 5, "1")
+    (True, 3, [0, 1])
+    """
+    if buckets <= wanted:
+        return list(range(buckets))
+    draw = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest())
+    return sorted(np.random.Generator(np.random.Philox(draw)).choice(buckets, wanted, replace=False).tolist())
+
+
+def _verify(run: Path, number: int, seen: Verified) -> None:
+    """Count a bucket again, unless it has no partial of its own (selected from a larger one, quarantined)."""
+    (bucket,) = read_buckets(run / PLAN_NAME, [number])
+    context = read_context(run)
+    path = PartialStore(Path(context.partials)).path(bucket.key)
+    if not path.exists():
+        return
+    place = {"store": str(path), "image": bucket.ids[0]}
+    try:
+        stored = decode(path.read_bytes(), bucket.key)
+    except DamagedPartialError:
+        advice = "it is counted again when it is needed; look at the disk"
+        seen.problems.append(Problem(kind="verification", found="a damaged partial", advice=advice, **place))
+        return
+    counted, again = count_in_memory(context, BucketPart(number), bucket)
+    if counted.changed:
+        seen.changed += 1
+    elif again is None or counted.quarantined:
+        seen.problems += [replace(problem, kind="verification") for problem in counted.quarantined]
+    elif encode(again, bucket.key) != encode(stored, bucket.key):
+        advice = "delete the partial and evaluate again; look at the memory and the disk of the workers"
+        found = "counts that are not those of a recount"
+        seen.problems.append(Problem(kind="verification", found=found, advice=advice, **place))
+    else:
+        seen.buckets += 1

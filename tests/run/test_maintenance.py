@@ -1,0 +1,163 @@
+"""Upkeep: what is removed and what is not, missing rows, and counts that are counted again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zarr
+
+from segpipe.counts.partials import PartialStore, encode
+from segpipe.planning.plan_file import named_keys
+from segpipe.run import maintenance, stages
+from segpipe.run.evaluate import evaluate
+from segpipe.run.history import read_history
+from segpipe.run.maintenance import MaintenanceConfig, run_maintenance
+from tests.run.datasets import figures, pair_config, write_pair
+
+
+@pytest.fixture(scope="module")
+def _published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published run of 40 images in four buckets."""
+    folder = tmp_path_factory.mktemp("published")
+    write_pair(folder)
+    evaluate(pair_config(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(_published: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run, in a results folder of its own for each test; its stores are shared and not changed."""
+    results = _published / "results"
+    kept = _published / "kept"
+    if kept.exists():
+        shutil.rmtree(results)
+        shutil.copytree(kept, results)
+    else:
+        shutil.copytree(results, kept)
+    return _published
+
+
+def partials(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in (folder / "results/partials").glob("??/*")}
+
+
+def make_old(folder: Path) -> None:
+    """As if all partials were written a month ago."""
+    for path in partials(folder).values():
+        os.utime(path, (time.time() - 31 * 86_400,) * 2)
+
+
+def maintained(folder: Path, **settings: Any) -> maintenance.Maintained:
+    given = {"results": f"{folder}/results", "dry_run": False, "verify_buckets": 0, **settings}
+    return run_maintenance(MaintenanceConfig.model_validate(given))
+
+
+def waste(folder: Path) -> list[Path]:
+    """A partial that no run names, one that was never finished, and a file that is neither."""
+    made = []
+    for name in ("ab" + "0" * 38, f".ab{'0' * 38}.{'1' * 32}.tmp", "notes.txt"):
+        path = folder / "results/partials/ab" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"1234")
+        made.append(path)
+    return made
+
+
+def test_what_published_runs_name_is_kept_and_the_rest_removed(folder: Path) -> None:
+    """Afterwards the same evaluation still finds all its counts."""
+    config = pair_config(folder)
+    (run,) = (folder / "results/suite/model/runs").glob("0*")
+    before = set(partials(folder))
+    assert before == set(named_keys(run / "plan.parquet"))
+    orphan, unfinished, other = waste(folder)
+    make_old(folder)
+    dry = maintained(folder, dry_run=True).collected
+    assert (dry.kept, dry.removed, dry.removed_bytes, dry.runs) == (4, 2, 8, 1)
+    assert orphan.exists()
+    done = maintained(folder).collected
+    assert (done.kept, done.removed, done.young) == (4, 2, 0)
+    assert set(partials(folder)) == before | {other.name}
+    assert not unfinished.exists()
+    again = evaluate(config)
+    assert json.loads((again / "counted.json").read_text())["counted"] == 0
+    assert figures(again) == figures(run)
+
+
+def test_what_no_run_names_is_kept_for_some_days(folder: Path) -> None:
+    """A time in the future is young."""
+    orphan, unfinished, _ = waste(folder)
+    os.utime(orphan, (time.time() - 13 * 86_400,) * 2)
+    os.utime(unfinished, (time.time() + 1e6,) * 2)
+    assert maintained(folder).collected.young == 2
+    assert maintained(folder, keep_days=12).collected.removed == 1
+    assert not orphan.exists()
+    assert unfinished.exists()
+
+
+def test_a_run_under_way_keeps_what_it_needs(folder: Path) -> None:
+    """Without its plan nothing is removed, with it only what it does not name; until it is abandoned."""
+    config = pair_config(folder, bucket_images=20)
+    evaluate(config)
+    assert len(partials(folder)) == 6
+    for path in (folder / "results/suite/model/runs").glob("*/MANIFEST.json"):
+        path.unlink()
+    make_old(folder)
+    run = stages.start(config)
+    done = maintained(folder)
+    assert "is being planned" in done.collected.postponed
+    assert "nothing was removed" in done.text()
+    assert len(partials(folder)) == 6
+    stages.plan(run)
+    assert maintained(folder, dry_run=True).collected.kept == 2
+    assert maintained(folder).collected.removed == 4
+    os.utime(run / "run.json", (time.time() - 3600,) * 2)
+    assert maintained(folder).collected.removed == 2
+
+
+def test_missing_rows_are_written_again(folder: Path) -> None:
+    (row,) = read_history(folder / "results")
+    shutil.rmtree(folder / "results/suite/model/history")
+    assert maintained(folder).rows == 1
+    assert read_history(folder / "results") == [row]
+    assert maintained(folder).rows == 0
+
+
+def test_a_sample_is_counted_again(folder: Path) -> None:
+    """The same for the same seed; what is not as it was written is told, one bucket at a time."""
+    seen = maintained(folder, verify_buckets=3, seed=1).verified
+    assert (seen.runs, seen.buckets, seen.changed, seen.problems) == (1, 3, 0, [])
+    whole = maintained(folder, verify_buckets=99)
+    assert (whole.verified.buckets, whole.exit_code) == (4, 0)
+    store = PartialStore(folder / "results/partials")
+    first, second, *_ = sorted(partials(folder))
+    other = store.read(second)
+    assert other is not None
+    store.path(first).write_bytes(encode(other, first))
+    store.path(second).write_bytes(b"damaged")
+    found = maintained(folder, verify_buckets=99)
+    assert (found.verified.buckets, found.exit_code) == (2, 4)
+    words = [problem.found for problem in found.verified.problems]
+    assert sorted(words) == ["a damaged partial", "counts that are not those of a recount"]
+    assert "maintenance: problems" in found.text()
+
+
+def test_a_run_whose_files_changed_is_told(folder: Path) -> None:
+    (run,) = (folder / "results/suite/model/runs").glob("0*")
+    text = (run / "scores.json").read_text()
+    (run / "scores.json").write_text(text.replace("0", "1", 1))
+    (problem,) = maintained(folder).verified.problems
+    assert "scores.json: other contents" in problem.found
+
+
+def test_label_maps_that_changed_since_prove_nothing(tmp_path: Path) -> None:
+    write_pair(tmp_path, 8)
+    evaluate(pair_config(tmp_path))
+    zarr.open_array(tmp_path / "pred.zarr/labels")[0] = 1
+    seen = maintained(tmp_path, verify_buckets=9).verified
+    assert (seen.buckets, seen.changed, seen.problems) == (0, 1, [])
