@@ -153,10 +153,10 @@ def _first_sums(counts: CountArray, clusters: IntArray, terms: IntArray, taken: 
     """Sums of the first `taken` rows, (R, n), where a row is there as often as its cluster."""
     sums = np.zeros((len(taken), terms.shape[1]), np.int64)
     most = int(taken.max(initial=0))
-    left, start, length = taken.copy(), 0, most + most // 4 + 16
+    left, start, length = taken.astype(np.int32), 0, most + most // 4 + 16
     while left.any():
         here = slice(start, start + length)
-        used = np.cumsum(counts[clusters[here]], axis=0, dtype=np.int64)
+        used = np.cumsum(counts[clusters[here]], axis=0, dtype=np.int32)
         np.minimum(used, left, out=used)
         left -= used[-1]
         used[1:] -= used[:-1].copy()
