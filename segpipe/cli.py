@@ -376,14 +376,17 @@ def show_incomplete(evaluate: Callable[[], list[Path]], *, as_json: bool) -> lis
 @commands.command()
 @click.argument("run", type=click.Path())
 @click.option("--conventions", is_flag=True, help="What other tools would print, and why it differs.")
+@click.option("--intervals", is_flag=True, help="Between which values each score lies.")
 @AS_JSON
-def report(run: str, conventions: bool, as_json: bool) -> None:
+def report(run: str, conventions: bool, intervals: bool, as_json: bool) -> None:
     """Print the tables of a finished run.
 
     RUN is its folder, or RESULTS/SUITE/MODEL for the latest one.
     """
     if conventions:
         show_conventions(Path(run), as_json=as_json)
+    elif intervals:
+        show_intervals(Path(run), as_json=as_json)
     else:
         show_run(Path(run), as_json=as_json)
 
@@ -398,6 +401,21 @@ def show_conventions(path: Path, *, as_json: bool) -> None:
     answer(
         lambda: {"run": str(run.path), "conventions": [one.document() for one in scores]},
         lambda console: print_conventions(console, scores),
+        as_json=as_json,
+    )
+
+
+def show_intervals(path: Path, *, as_json: bool) -> None:
+    """Print between which values each score of a run lies: as its configuration says, or by bootstrap."""
+    from segpipe.reports.kinds.scores_json import scores_document
+    from segpipe.run.opened import open_run
+    from segpipe.terminal import print_intervals
+
+    run = open_run(path)
+    scores = run.intervals()
+    answer(
+        lambda: {"run": str(run.path)} | scores_document(scores, run.summary),
+        lambda console: print_intervals(console, scores),
         as_json=as_json,
     )
 

@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules, class_id
-from segpipe.criteria import SliceConfig
+from segpipe.criteria import IntervalRules, SliceConfig
 from segpipe.errors import ConfigError
 from segpipe.query import Query
 from segpipe.resources import config_text
@@ -440,6 +440,7 @@ class EvaluationConfig(Frozen):
     conventions: Literal["all"] | tuple[str, ...] = ()
     slices: tuple[SliceConfig, ...] = ()
     min_slice_images: int = Field(default=1, ge=1)
+    intervals: IntervalRules | None = None
 
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)
@@ -704,6 +705,19 @@ def slice_config(value: Any, classes: Sequence[str]) -> SliceConfig:
     return _named_class(one, classes, "by")
 
 
+def interval_rules(value: Any) -> IntervalRules:
+    """How intervals are made, from plain values.
+
+    Raises:
+        ConfigError: in the words of `make_config`.
+    """
+    try:
+        return IntervalRules.model_validate(value)
+    except ValidationError as error:
+        message = "; ".join(mistakes(error, "intervals", IntervalRules))
+        raise ConfigError(message) from None
+
+
 def _named_class(one: SliceConfig, classes: Sequence[str], key: str) -> SliceConfig:
     if one.has_class is None:
         return one
@@ -764,6 +778,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         **dict.fromkeys(OVERLAYS, ArrayConfig),
         "classes": ClassesConfig,
         "image_table": ImageTable,
+        "intervals": IntervalRules,
         "select": SelectConfig,
         **dict.fromkeys(("slices", "by"), SliceConfig),
     }

@@ -1,15 +1,15 @@
-"""What is asked of scores beside the figures of the whole dataset: slices of it."""
+"""What is asked of scores beside the figures of the whole dataset: slices of it, intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from segpipe.values import ClassRef, Frozen
+from segpipe.values import ClassRef, Frozen, Number
 
 MAX_BINS = 1000
 
@@ -102,3 +102,53 @@ class SliceConfig(Frozen):
         ('weather x time', 'has rider')
         """
         return " x ".join(self.by) if self.by else f"has {self.has_class}"
+
+
+class IntervalRules(Frozen):
+    """How intervals of scores are made.
+
+    Attributes:
+        method: `bootstrap`, the percentiles of the scores of datasets drawn with replacement (Efron and
+            Tibshirani 1993, ch. 13); or `jackknife`, Student's t with the spread of the scores without one
+            cluster each (ibid., ch. 11).
+        level: how many of such intervals are to hold the true value.
+        replicates: how many datasets the bootstrap draws.
+        seed: of the random numbers.
+        cluster_by: the metadata column whose values say which images belong together (frames of one video);
+            None: every image by itself.
+        per_class: also of the pooled scores of each class.
+
+    >>> IntervalRules.model_validate("jackknife").method
+    'jackknife'
+    """
+
+    method: Literal["bootstrap", "jackknife"] = "bootstrap"
+    level: Annotated[Number, Field(gt=0, lt=1)] = 0.95
+    replicates: int = Field(default=2000, ge=100, le=1_000_000)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    cluster_by: str | None = None
+    per_class: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_full(cls, value: Any) -> Any:
+        """The short form `bootstrap` in full."""
+        return {"method": value} if isinstance(value, str) else value
+
+    @property
+    def drawn(self) -> str:
+        """What is drawn, in words.
+
+        >>> IntervalRules().drawn, IntervalRules(cluster_by="sequence").drawn
+        ('images', 'clusters of images (sequence)')
+        """
+        return "images" if self.cluster_by is None else f"clusters of images ({self.cluster_by})"
+
+    def in_words(self) -> str:
+        """The rules as a sentence for a report."""
+        made = {
+            "bootstrap": f"percentiles of {self.replicates} datasets drawn with replacement "
+            f"(seed {self.seed})",
+            "jackknife": "the jackknife with Student's t",
+        }[self.method]
+        return f"Intervals of {100 * self.level:g} % over {self.drawn}: {made}."

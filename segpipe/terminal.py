@@ -28,6 +28,7 @@ from segpipe.reports.tables import (
     coverage_line,
     groups_tables,
     headline,
+    intervals_tables,
     notes_table,
     per_class_table,
     worst_slices_table,
@@ -39,6 +40,7 @@ from segpipe.run.progress import SILENT, Progress, Work
 if TYPE_CHECKING:
     from segpipe.metrics.base import Metric
     from segpipe.metrics.conventions.scoring import ConventionScore
+    from segpipe.metrics.scores import Scores
     from segpipe.run.doctor import Finding
     from segpipe.run.opened import Run
 
@@ -412,6 +414,15 @@ def print_conventions(console: Console, scores: Sequence[ConventionScore]) -> No
     console.print(Text("Why they differ", style="bold"))
     for sentence in convention_reasons(scores):
         console.print(Text(f"- {printable(sentence)}"))
+
+
+def print_intervals(console: Console, scores: Scores) -> None:
+    """Between which values each score lies, and how that was found."""
+    for table in intervals_tables(scores):
+        console.print(rich_table(table, console.width))
+        console.print()
+    if scores.rules.intervals:
+        console.print(Text(scores.rules.intervals.in_words()))
 
 
 def _result_tables(run: Run) -> Iterator[Table]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -23,7 +24,7 @@ from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.areas import COUNT_NAMES, image_counts
 from segpipe.metrics.base import METRICS, Metric
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import Aggregate, Scores
+from segpipe.metrics.scores import Aggregate, Interval, Scores
 from segpipe.metrics.scoring import weighted_total
 from segpipe.metrics.weights import ImageWeights, check_weights
 
@@ -181,7 +182,8 @@ _AREAS = {
 def _reserved() -> set[str]:
     """Every name that results or tables give to a figure of their own."""
     images = {f"image_{name}" for name in [*COUNT_NAMES, *IMAGE_SCORES]}
-    metrics = set(METRICS) | {name for one in METRICS.values() for name in one.averages}
+    ends = {f"{name}_{end}" for name in METRICS for end in ("low", "high")}
+    metrics = set(METRICS) | ends | {name for one in METRICS.values() for name in one.averages}
     groups = {f"group_{name}" for name in [*metrics, *_AREAS, "name"]}
     fixed = {
         *COUNT_NAMES,
@@ -434,6 +436,11 @@ def _write_pooled_scores(store: Path, scores: Scores, dim: str, prefix: str = ""
     for name, values in scores.per_class.items():
         attributes = _score_attributes(METRICS[name].title, METRICS[name])
         _store(store, prefix + name, values, (dim,), attributes)
+    for name, intervals in scores.class_intervals.items():
+        for end in ("low", "high"):
+            title = f"{METRICS[name].title}, {end} end of its interval"
+            ends = np.array([getattr(one, end) for one in intervals])
+            _store(store, f"{prefix}{name}_{end}", ends, (dim,), _score_attributes(title, METRICS[name]))
     for name, aggregate in scores.aggregates.items():
         _store(store, prefix + name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
 
@@ -467,4 +474,10 @@ def _aggregate_attributes(one: Aggregate) -> dict[str, Any]:
         "flagged": dict(one.flagged),
         "images_used": one.images_used,
         "images_dropped": one.images_dropped,
+        **({"interval": _interval_attributes(one.interval)} if one.interval else {}),
     }
+
+
+def _interval_attributes(one: Interval) -> dict[str, Any]:
+    # JSON has no NaN either: where there is no interval, its ends are null.
+    return {key: None if value != value else value for key, value in asdict(one).items()}

@@ -7,100 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
-from segpipe.errors import ConfigError
+from segpipe.criteria import IntervalRules
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS, FloatArray, Metric, chosen_metrics
+from segpipe.metrics.distributions import quantile
 from segpipe.metrics.replicates import ImageTable, Replicates, score_replicates
 from segpipe.metrics.resampling import Draws, bootstrap, leave_one_out, whole
 from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.weights import ImageWeights
 
+__all__ = ["Interval", "IntervalRules", "ScoreIntervals", "score_intervals"]
+
 IntArray = NDArray[np.int64]
-Method = Literal["bootstrap", "jackknife"]
 
 FEW_CLUSTERS = 30
 """With fewer than this many, intervals are known to be too narrow, and say so."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntervalRules:
-    """How intervals are made.
-
-    Attributes:
-        method: `bootstrap`, the percentiles of the scores of datasets drawn with replacement (Efron and
-            Tibshirani 1993, ch. 13); or `jackknife`, Student's t with the spread of the scores without one
-            cluster each (ibid., ch. 11).
-        level: how many of such intervals are to hold the true value.
-        replicates: how many datasets the bootstrap draws.
-        seed: of the random numbers.
-        cluster_by: the metadata column whose values say which images belong together (frames of one video);
-            None: every image by itself.
-        per_class: also of the pooled scores of each class.
-    """
-
-    method: Method = "bootstrap"
-    level: float = 0.95
-    replicates: int = 2000
-    seed: int = 0
-    cluster_by: str | None = None
-    per_class: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            message = f"method: found {self.method!r}, expected one of {', '.join(get_args(Method))}"
-            raise ConfigError(message)
-        if not 0 < self.level < 1:
-            message = f"level: found {self.level!r}, expected more than 0 and less than 1, such as 0.95"
-            raise ConfigError(message)
-        if not 100 <= self.replicates <= 1_000_000:
-            message = f"replicates: found {self.replicates!r}, expected 100 to 1000000"
-            raise ConfigError(message)
-        if not 0 <= self.seed < 1 << 63:
-            message = f"seed: found {self.seed!r}, expected a whole number from 0 to 2^63 - 1"
-            raise ConfigError(message)
-
-    def document(self) -> dict[str, Any]:
-        """The rules as plain data; `IntervalRules(**document)` gives them back."""
-        names = ("method", "level", "replicates", "seed", "cluster_by", "per_class")
-        return {name: getattr(self, name) for name in names}
-
-    def in_words(self) -> str:
-        """The rules as a sentence for a report."""
-        drawn = "images" if self.cluster_by is None else f"clusters of images ({self.cluster_by})"
-        made = {
-            "bootstrap": f"percentiles of {self.replicates} datasets drawn with replacement "
-            f"(seed {self.seed})",
-            "jackknife": "the jackknife with Student's t",
-        }[self.method]
-        return f"Intervals of {100 * self.level:g} % over {drawn}: {made}."
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Between which values a score would lie with other images of the same kind.
-
-    Attributes:
-        low, high: the ends; NaN where there is no interval.
-        level: how many of such intervals are to hold the true value.
-        method: `bootstrap` or `jackknife`.
-        clusters: how many images, or clusters of images, were drawn.
-        note: why there is no interval, or what to know of it; empty if nothing.
-    """
-
-    low: float
-    high: float
-    level: float
-    method: str
-    clusters: int
-    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +87,16 @@ def score_intervals(
     own = np.atleast_2d(groups)[:, order]
     members = ((own == group).any(axis=0) for group in range(num_groups))
     return [table_intervals(table.group(chosen), intervals) for chosen in members]
+
+
+def with_intervals(scores: Scores, intervals: ScoreIntervals | None) -> Scores:
+    """Scores with intervals, where there are any."""
+    if intervals is None:
+        return scores
+    aggregates = {
+        name: replace(one, interval=intervals.aggregates[name]) for name, one in scores.aggregates.items()
+    }
+    return replace(scores, aggregates=aggregates, class_intervals=intervals.per_class)
 
 
 def table_intervals(table: ImageTable, rules: IntervalRules) -> ScoreIntervals:
@@ -224,19 +164,6 @@ def _note(replicates: int, there: int, clusters: int) -> str:
     few = f"few clusters ({clusters}): rather too narrow" if clusters < FEW_CLUSTERS else ""
     gone = f"{replicates - there} of {replicates} replicates have no value" if there < replicates else ""
     return "; ".join(filter(None, (few, gone)))
-
-
-def quantile(ascending: FloatArray, share: float) -> float:
-    """The quantile of sorted values, between two of them by their distance (Hyndman and Fan 1996, type 7).
-
-    >>> quantile(np.array([1.0, 2.0, 4.0]), 0.75)
-    3.0
-    """
-    place = (len(ascending) - 1) * share
-    below = min(int(place), len(ascending) - 1)
-    above = min(below + 1, len(ascending) - 1)
-    low, high = float(ascending[below]), float(ascending[above])
-    return low if low == high else low + (high - low) * (place - below)
 
 
 def _student(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
-from segpipe.criteria import SliceConfig
+from segpipe.criteria import IntervalRules, SliceConfig
 from segpipe.errors import ConfigError
 from segpipe.metrics.areas import InvalidPred
 from segpipe.metrics.base import chosen_metrics
@@ -44,6 +44,7 @@ class ScoringRules:
             pixel accuracy are always there.
         slices: how the images are cut into slices, each scored as a dataset of its own; classes by name.
         min_slice_images: slices of fewer images are left out.
+        intervals: how intervals of the scores are made; None: there are none.
     """
 
     absent_class: AbsentClass = "nan"
@@ -55,10 +56,13 @@ class ScoringRules:
     image_weights: str | None = None
     slices: tuple[SliceConfig, ...] = ()
     min_slice_images: int = 1
+    intervals: IntervalRules | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exclude_classes", tuple(self.exclude_classes))
         object.__setattr__(self, "slices", tuple(map(SliceConfig.model_validate, self.slices)))
+        if self.intervals is not None:
+            object.__setattr__(self, "intervals", IntervalRules.model_validate(self.intervals))
         if not 0 < self.worst_percent <= 100:
             message = f"worst_percent: found {self.worst_percent!r}, expected more than 0 and at most 100"
             raise ConfigError(message)
@@ -99,6 +103,7 @@ class ScoringRules:
             "image_weights": self.image_weights,
             "slices": [one.model_dump(mode="json") for one in self.slices],
             "min_slice_images": self.min_slice_images,
+            "intervals": self.intervals and self.intervals.model_dump(mode="json"),
         }
 
     def in_words(self) -> list[str]:
@@ -114,6 +119,7 @@ class ScoringRules:
             f"Classes left out of means over classes: {', '.join(self.exclude_classes) or 'none'}.",
             *([_WEIGHTED.format(self.image_weights)] if self.image_weights is not None else []),
             *([_SLICES.format(self.min_slice_images)] if self.slices else []),
+            *([self.intervals.in_words()] if self.intervals else []),
         ]
 
 

@@ -11,6 +11,7 @@ from segpipe.classes import ClassList
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS, FloatArray
 from segpipe.metrics.conventions.scoring import ConventionScore
+from segpipe.metrics.distributions import Distribution
 from segpipe.metrics.rules import ScoringRules
 
 if TYPE_CHECKING:
@@ -23,6 +24,26 @@ NO_VALUE_TEXT = "(no value)"
 
 SHOWN_CLASSES = 40
 """How many classes a printed representation lists."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Between which values a score would lie with other images of the same kind.
+
+    Attributes:
+        low, high: the ends; NaN where there is no interval.
+        level: how many of such intervals are to hold the true value.
+        method: `bootstrap` or `jackknife`.
+        clusters: how many images, or clusters of images, were drawn.
+        note: why there is no interval, or what to know of it; empty if nothing.
+    """
+
+    low: float
+    high: float
+    level: float
+    method: str
+    clusters: int
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +63,7 @@ class Aggregate:
         images_used, images_dropped: of a per-image mean; None for pooled figures.
         metric: the name of the metric that it comes from.
         main: it stands in the short tables of reports.
+        interval: between which values it would lie with other images; None if nobody asked.
     """
 
     name: str
@@ -60,6 +82,7 @@ class Aggregate:
     images_dropped: int | None = None
     metric: str = ""
     main: bool = True
+    interval: Interval | None = None
 
     @property
     def basis(self) -> str:
@@ -151,6 +174,9 @@ class Scores:
             there are no groups, or where no summed matrix was scored.
         conventions: what other tools would print, our own figure first; empty if nobody asked.
         slices: the scores of slices of the dataset, in the order in which they were asked for.
+        class_intervals: metric name -> the interval of each class; empty if nobody asked.
+        distributions: how the scores of the images that have a class are spread; empty where images were not
+            scored one by one.
     """
 
     classes: ClassList
@@ -165,6 +191,8 @@ class Scores:
     groups: Scores | None = None
     conventions: tuple[ConventionScore, ...] = ()
     slices: tuple[SliceScore, ...] = ()
+    class_intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
+    distributions: tuple[Distribution, ...] = ()
 
     def __getitem__(self, name: str) -> float:
         """The value of one aggregate."""
@@ -193,9 +221,19 @@ class Scores:
                 "pred_pixels": pixels_of(self.areas.pred[index], self.units_per_pixel),
                 "hit_pixels": pixels_of(self.areas.hit[index], self.units_per_pixel),
                 **{metric: float(values[index]) for metric, values in self.per_class.items()},
+                **self._interval_cells(index),
             }
             for index, name in enumerate(self.classes.names)
         ]
+
+    def _interval_cells(self, class_id: int) -> dict[str, float]:
+        """The ends of the intervals of a class, after the names of the metrics."""
+        intervals = {metric: own[class_id] for metric, own in self.class_intervals.items()}
+        return {
+            f"{metric}_{end}": getattr(one, end)
+            for metric, one in intervals.items()
+            for end in ("low", "high")
+        }
 
     def group_rows(self) -> list[dict[str, Any]]:
         """One row per group of classes: name, its classes, areas and scores."""
@@ -214,6 +252,8 @@ class Scores:
             {
                 "name": one.name,
                 "value": one.value,
+                "low": one.interval.low if one.interval else None,
+                "high": one.interval.high if one.interval else None,
                 "averaging": one.averaging,
                 "classes_used": len(one.classes_used),
                 "classes_dropped": len(one.classes_dropped),

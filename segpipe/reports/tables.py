@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
+from segpipe.metrics.base import METRICS
 from segpipe.metrics.conventions.base import WORDS
 from segpipe.metrics.conventions.scoring import ConventionScore
-from segpipe.metrics.scores import HEADLINE, Scores, SliceScore
+from segpipe.metrics.distributions import FIGURES
+from segpipe.metrics.scores import HEADLINE, Aggregate, Interval, Scores, SliceScore
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import pixels_text, printable, score_text, share_text
 
@@ -88,16 +90,74 @@ def counts_table(scores: Scores) -> Table:
 def aggregates_table(scores: Scores) -> Table:
     """The main aggregates with their value, what they average, and how many classes and images are in it."""
     rows: Rows = [
-        (one.name, score_text(one.value), one.averaging, one.basis, one.rule)
+        (one.name, score_text(one.value), *_interval_cells(scores, one), one.averaging, one.basis, one.rule)
         for one in scores.main_aggregates()
     ]
     texts = ("averaging", "stands on", "what it is")
-    columns = (
-        _words("score"),
-        Column("value"),
-        *(Column(name, number=False) for name in texts),
-    )
+    columns = (_words("score"), Column("value"), *interval_columns(scores), *map(_words, texts))
     return Table("Scores", columns, rows)
+
+
+def interval_columns(scores: Scores) -> list[Column]:
+    """The heading of intervals, if there are any."""
+    rules = scores.rules.intervals
+    return [Column(f"{100 * rules.level:g} % interval")] if rules and scores.headline.interval else []
+
+
+def _interval_cells(scores: Scores, one: Aggregate) -> list[str]:
+    if not interval_columns(scores):
+        return []
+    return [interval_text(one.interval) if one.interval else ""]
+
+
+def interval_text(one: Interval) -> str:
+    """An interval with four digits; a dash where there is none.
+
+    >>> interval_text(Interval(0.61, 0.66, 0.95, "bootstrap", 40))
+    '0.6100 to 0.6600'
+    """
+    return "-" if math.isnan(one.low) else f"{one.low:.4f} to {one.high:.4f}"
+
+
+def intervals_tables(scores: Scores) -> list[Table]:
+    """The interval of every score, and of the main scores of every class if they were asked for."""
+    intervals = {name: one.interval for name, one in scores.aggregates.items() if one.interval}
+    rows: Rows = [
+        (name, score_text(scores[name]), interval_text(one), one.note) for name, one in intervals.items()
+    ]
+    head = interval_columns(scores)
+    tables = [Table("Intervals", (_words("score"), Column("value"), *head, _words("note")), rows)]
+    names = [name for name in scores.main_metrics() if name in scores.class_intervals]
+    if names:
+        of_classes: Rows = [
+            (printable(name), *(interval_text(scores.class_intervals[metric][at]) for metric in names))
+            for at, name in enumerate(scores.classes.names)
+        ]
+        tables.append(Table("Intervals of the classes", (_NAME, *map(Column, names)), of_classes))
+    return tables
+
+
+def interval_warnings(scores: Scores) -> list[str]:
+    """What is to be known of the intervals of the main scores, in sentences."""
+    notes = _together(
+        (one.interval.note if one.interval else "", one.name) for one in scores.main_aggregates()
+    )
+    return [f"Intervals of {names}: {note}." for note, names in notes.items()]
+
+
+def distribution_tables(scores: Scores) -> list[Table]:
+    """How the scores of the images that have a class are spread, one table for each metric."""
+    worst = f"worst {scores.rules.worst_percent:g} %"
+    heads = {"lower_quartile": "25 %", "upper_quartile": "75 %", "worst": worst}
+    tables = []
+    for one in scores.distributions:
+        rows: Rows = [
+            (printable(row["class_name"]), f"{row['images']:,}", *(score_text(row[name]) for name in FIGURES))
+            for row in one.rows(scores.classes)
+        ]
+        columns = (_NAME, Column("images"), *(Column(heads.get(name, name)) for name in FIGURES))
+        tables.append(Table(f"{METRICS[one.metric].title} of the images that have the class", columns, rows))
+    return tables
 
 
 def notes_table(scores: Scores) -> Table:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.config import slice_config
+from segpipe.config import interval_rules, slice_config
 from segpipe.counts.results import ResultsReader
+from segpipe.criteria import IntervalRules
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS, chosen_metrics
@@ -186,6 +187,26 @@ class Run:
         """
         blocks = ((block.ids, block.cells) for block in self.results.blocks())
         return score_conventions(blocks, self.results.classes, names)
+
+    def intervals(self, rules: IntervalRules | Mapping[str, Any] | str | None = None) -> Scores:
+        """The scores of the run with intervals of every figure; no label map is read.
+
+        Args:
+            rules: as the key `intervals` of a configuration, such as `{"cluster_by": "sequence"}`; None: as
+                the run was, or bootstrap.
+
+        Returns:
+            Scores of which every aggregate has its `interval`, and the classes theirs (`class_intervals`) if
+            `per_class` says so.
+
+        Raises:
+            ConfigError: rules that cannot be, or a metadata column that the run does not have.
+        """
+        own = self.results.rules
+        if rules is None:
+            rules = own.intervals or IntervalRules()
+        chosen = rules if isinstance(rules, IntervalRules) else interval_rules(rules)
+        return score_run(self.path / RESULTS_NAME, replace(own, intervals=chosen))
 
     def confusion_shares(self, by: By = "truth") -> xr.DataArray:
         """The confusion matrix in shares of a row (`truth`), of a column (`pred`), or of all; NaN for 0/0."""

@@ -16,6 +16,7 @@ from segpipe.planning.bucket import Bucket
 from segpipe.planning.memory import PROCESS_BYTES, task_memory
 from segpipe.planning.plan import AbsentObjects, Plan
 from segpipe.planning.plan_file import PlannedBucket, write_plan
+from segpipe.run.drawn import check_cluster_column
 from segpipe.run.sliced import slice_warnings
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.reader import readers_in_words
@@ -225,6 +226,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
         )
         yield f"Metadata that the store of pred has of itself left out, being no plain short values: {names}."
     yield from slice_warnings(plan)
+    check_cluster_column(plan.config.intervals, plan.columns)
     if plan.alignment.left_out:
         left_out = len(plan.alignment.left_out)
         yield f"{left_out} images have no prediction and are left out (on_missing_pred: skip)."

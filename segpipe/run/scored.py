@@ -7,12 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from segpipe.counts.results import ResultsReader
+from segpipe.metrics.distributions import class_distributions
 from segpipe.metrics.groups import score_class_groups
+from segpipe.metrics.intervals import with_intervals
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.metrics.scoring import score_counts
 from segpipe.metrics.slices import score_slices
 from segpipe.planning.plan_file import written_at
+from segpipe.run.drawn import intervals_of_run
 from segpipe.run.sliced import cut_slices
 
 TOTAL = Path("confusion", "c", "0", "0")
@@ -41,4 +44,6 @@ def _scored(path: Path, rules: ScoringRules, written: tuple[int, ...]) -> Scores
     groups = score_class_groups(total, results.classes, rules, units_per_pixel=scores.units_per_pixel)
     cut = cut_slices(results, rules)
     slices = score_slices(results.cells(), cut, results.classes, rules, weights)
-    return replace(scores, groups=groups, slices=slices)
+    distributions = class_distributions(results.cells(), results.classes, rules, weights)
+    scores = replace(scores, groups=groups, slices=slices, distributions=distributions)
+    return with_intervals(scores, intervals_of_run(results, rules))

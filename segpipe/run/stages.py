@@ -319,6 +319,7 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
         metrics=config.metrics,
         slices=config.slicings(),
         min_slice_images=config.min_slice_images,
+        intervals=config.intervals,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,15 +11,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from segpipe.classes import ClassList
+from segpipe.config import interval_rules
 from segpipe.errors import ConfigError
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS
+from segpipe.metrics.distributions import quantile
 from segpipe.metrics.intervals import (
     Interval,
     IntervalRules,
     ScoreIntervals,
     jackknife_error,
-    quantile,
     score_intervals,
     student_quantile,
 )
@@ -31,7 +31,7 @@ from tests.metrics.matrices import Maps, label_maps
 
 DEFAULT = ScoringRules()
 BOOTSTRAP = IntervalRules(replicates=100, per_class=True)
-JACKKNIFE = replace(BOOTSTRAP, method="jackknife")
+JACKKNIFE = BOOTSTRAP.model_copy(update={"method": "jackknife"})
 
 
 def random_cells(images: int, num_classes: int = 3, seed: int = 0) -> ConfusionCells:
@@ -72,7 +72,7 @@ def test_intervals_do_not_depend_on_order_or_cut_of_blocks(
     maps: Maps, method: str, data: st.DataObject
 ) -> None:
     """Bit by bit; images are known by their cluster."""
-    rules = replace(BOOTSTRAP, method=method)
+    rules = BOOTSTRAP.model_copy(update={"method": method})
     cells, number = maps.cells(), len(maps.truth)
     order = data.draw(st.permutations(range(number)))
     mixed = cells.take(order)
@@ -180,23 +180,25 @@ def test_an_interval_that_cannot_be_made_says_why() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"method": "guess"}, "method: found 'guess', expected one of bootstrap, jackknife"),
-        ({"level": 95}, "level: found 95, expected more than 0 and less than 1, such as 0.95"),
-        ({"replicates": 10}, "replicates: found 10, expected 100 to 1000000"),
-        ({"seed": -1}, "seed: found -1, expected a whole number"),
+        ({"method": "guess"}, "intervals.method: input should be 'bootstrap' or 'jackknife'"),
+        ({"level": 95}, "intervals.level: input should be less than 1"),
+        ({"replicates": 10}, "intervals.replicates: input should be greater than or equal to 100"),
+        ({"seed": -1, "level": "no"}, "intervals.level: .*; intervals.seed: "),
+        ({"cluster": "video"}, "intervals.cluster: no such key; did you mean cluster_by?"),
     ],
 )
 def test_rules_that_cannot_be_are_refused(setting: dict[str, object], message: str) -> None:
-    """With what was found and what is expected."""
-    with pytest.raises(ConfigError, match=message):
-        IntervalRules(**setting)  # type: ignore[arg-type]
+    """With their key, what was found and what is expected."""
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        interval_rules(setting)
 
 
-def test_rules_come_back_from_their_document() -> None:
-    """And say in words what they are."""
-    rules = IntervalRules(cluster_by="sequence", level=0.9, seed=3)
-    assert IntervalRules(**rules.document()) == rules
-    assert rules.in_words() == (
+def test_rules_say_in_words_what_they_are() -> None:
+    """Also those that are given as one word."""
+    assert interval_rules({"cluster_by": "sequence", "level": 0.9, "seed": 3}).in_words() == (
         "Intervals of 90 % over clusters of images (sequence): "
         "percentiles of 2000 datasets drawn with replacement (seed 3)."
+    )
+    assert interval_rules("jackknife").in_words() == (
+        "Intervals of 95 % over images: the jackknife with Student's t."
     )

@@ -41,7 +41,7 @@ from tests.finished import CLASSES, file_hashes, finish_run, random_matrices, sc
 IMAGES = 12
 FILES = {
     "confusion.csv", "per_class.csv", "per_group.csv",
-    "per_slice.csv", "per_image.parquet", "per_image_class.parquet",
+    "per_class_distribution.csv", "per_slice.csv", "per_image.parquet", "per_image_class.parquet",
     "problems.parquet", "provenance.json", "report.md", "scores.json",
 }  # fmt: skip
 EVIL = ["=HYPERLINK(1)", "a|b\n# x", "<script>x</script>", "[l](http://e)", "`\\", "\x1b[2Jz"]

@@ -94,6 +94,7 @@ def figures(run: Path) -> dict[str, bytes]:
         "per_class.csv",
         "per_group.csv",
         "per_slice.csv",
+        "per_class_distribution.csv",
         "confusion.csv",
         "per_image.parquet",
         "per_image_class.parquet",

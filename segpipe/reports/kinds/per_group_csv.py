@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from segpipe.reports.base import REPORTS, ReportInput
@@ -11,7 +12,8 @@ from segpipe.reports.text import write_csv
 @REPORTS.register("per_group.csv")
 def write(given: ReportInput, path: Path) -> None:
     """Write the table; it has no rows where there are no groups."""
-    figures = [key for key in given.scores.class_rows()[0] if not key.startswith("class_")]
+    plain = replace(given.scores, class_intervals={})
+    figures = [key for key in plain.class_rows()[0] if not key.startswith("class_")]
     rows = [
         [", ".join(value) if key == "classes" else value for key, value in row.items()]
         for row in given.scores.group_rows()

@@ -60,9 +60,12 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
     yield from tables.groups_tables(given.scores)
     yield from _if_any(tables.worst_slices_table(given.scores))
     yield from tables.slices_tables(given.scores)
+    yield from tables.distribution_tables(given.scores)
     yield from _if_any(tables.worst_images_table(given.results))
     yield from _if_any(tables.confusions_table(given.results))
     yield tables.all_scores_table(given.scores)
+    if given.scores.headline.interval:
+        yield from tables.intervals_tables(given.scores)
     yield from _if_any(tables.other_class_scores_table(given.scores))
     yield tables.counts_table(given.scores)
 
@@ -78,7 +81,9 @@ _ALIGNMENT = {
 
 
 def _warnings(given: ReportInput) -> Iterator[str]:
-    warnings = [*given.summary.warnings, *_own_warnings(given.scores)]
+    warnings = [
+        *given.summary.warnings, *_own_warnings(given.scores), *tables.interval_warnings(given.scores),
+    ]  # fmt: skip
     if given.problems:
         warnings.append(
             f"{len(given.problems)} problems were found in the data; problems.parquet lists them."

@@ -37,6 +37,7 @@ def scores_document(scores: Scores, summary: RunSummary) -> dict[str, Any]:
         "classes": scores.class_rows(),
         "groups": _groups(scores),
         "conventions": [one.document() for one in scores.conventions],
+        "distributions": [row for one in scores.distributions for row in one.rows(scores.classes)],
         "slices": [_slice(one, scores.main_metrics()) for one in scores.slices],
     }
 

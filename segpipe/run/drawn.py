@@ -1,0 +1,62 @@
+"""What is drawn for the intervals of a run: images, or clusters of images by a metadata column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.counts.results import ResultsReader
+from segpipe.criteria import IntervalRules
+from segpipe.errors import ConfigError
+from segpipe.metrics.intervals import ScoreIntervals, score_intervals
+from segpipe.metrics.resampling import numbered
+from segpipe.metrics.rules import ScoringRules
+
+
+def intervals_of_run(results: ResultsReader, rules: ScoringRules) -> ScoreIntervals | None:
+    """The intervals that the rules ask for; no label map is read.
+
+    Raises:
+        ConfigError: the run has no such metadata column.
+    """
+    if rules.intervals is None:
+        return None
+    weights = results.image_weights(rules)
+    clusters = run_clusters(results, rules.intervals)
+    (found,) = score_intervals(
+        results.cells(), results.classes, rules, rules.intervals, clusters, weights=weights
+    )
+    return found
+
+
+def run_clusters(results: ResultsReader, rules: IntervalRules) -> NDArray[np.int64]:
+    """The cluster of each image, int64 (image,), in the order of sorted ids or values.
+
+    Raises:
+        ConfigError: the run has no such metadata column.
+    """
+    if rules.cluster_by is None:
+        return numbered(results.ids())
+    check_cluster_column(rules, results.columns)
+    return numbered(results.column(rules.cluster_by))
+
+
+def check_cluster_column(rules: IntervalRules | None, columns: Iterable[str]) -> None:
+    """See that there is the column that says which images belong together.
+
+    Raises:
+        ConfigError: there is not.
+    """
+    known = list(columns)
+    if rules is None or rules.cluster_by is None or rules.cluster_by in known:
+        return
+    near = get_close_matches(rules.cluster_by, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    message = (
+        f"intervals.cluster_by: no metadata column {rules.cluster_by!r}; "
+        f"there are: {', '.join(known) or 'none'}{hint}"
+    )
+    raise ConfigError(message)
