@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segpipe.classes import ClassList
@@ -40,6 +40,7 @@ def ious(maps: Maps, class_id: int, present: str) -> list[float]:
     return found
 
 
+@settings(max_examples=30)
 @given(maps=label_maps(), present=st.sampled_from(["either", "truth"]))
 def test_figures_are_those_of_numpy(maps: Maps, present: str) -> None:
     """Of the IoU of every class in the images that have it; NaN where no image has."""
@@ -55,14 +56,14 @@ def test_figures_are_those_of_numpy(maps: Maps, present: str) -> None:
             assert found == pytest.approx(expected, rel=1e-12, abs=1e-12, nan_ok=True), name
 
 
+@settings(max_examples=20)
 @given(maps=label_maps(min_images=1), data=st.data())
 def test_order_and_cut_do_not_show_and_weight_zero_leaves_out(maps: Maps, data: st.DataObject) -> None:
     """Bit by bit; images of weight 0 might as well not be there."""
     cells, number = maps.cells(), len(maps.truth)
     order = data.draw(st.permutations(range(number)))
-    weights = np.array(
-        data.draw(st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=number, max_size=number))
-    )
+    drawn = st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=number, max_size=number)
+    weights = np.array(data.draw(drawn))
     weights[0] = 1.0
     units = ImageWeights.of(weights[order], pixels=100)
     blocks = [cells.take([place]) for place in order]

@@ -66,7 +66,7 @@ def test_quantiles_are_those_of_numpy(values: list[float], share: float) -> None
     assert quantile(np.sort(values), share) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(maps=label_maps(min_images=1), method=st.sampled_from(["bootstrap", "jackknife"]), data=st.data())
 def test_intervals_do_not_depend_on_order_or_cut_of_blocks(
     maps: Maps, method: str, data: st.DataObject

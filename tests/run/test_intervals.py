@@ -63,7 +63,7 @@ def test_an_opened_run_makes_intervals_of_other_rules(run: Run) -> None:
     assert other.headline.interval is not None
     assert (other.headline.interval.clusters, other.headline.interval.level) == (40, 0.8)
     assert other.class_intervals == {}
-    with pytest.raises(ConfigError, match="intervals.cluster_by: no metadata column 'wether'.* mean weather"):
+    with pytest.raises(ConfigError, match=r"no metadata column 'wether'; .* did you mean weather\?"):
         run.intervals({"cluster_by": "wether"})
 
 
