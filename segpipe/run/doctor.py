@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
+from urllib.request import urlopen
 
 import psutil
 from packaging.requirements import Requirement
@@ -30,6 +31,9 @@ ENOUGH_MEMORY_BYTES = 2 << 30
 """A driver and two workers with small label maps."""
 
 ANSWER_S = 60
+PREFECT_S = 5
+SKEW_S = 2.0
+"""How far the clock of a file system may be from ours: files younger than this are waited for."""
 ONE_WORKER = ClusterConfig.model_validate({"kind": "local", "workers": 1})
 
 
@@ -45,13 +49,22 @@ class Finding:
 
 def examine(config: EvaluationConfig | None = None) -> list[Finding]:
     """Look at the machine and, for a configuration, at its stores, its cluster and its results folder."""
-    checks: list[Callable[[], Iterator[Finding]]] = [_python, _versions, _numba, _port, _memory, _cores]
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _versions,
+        _numba,
+        _port,
+        _memory,
+        _cores,
+        _prefect,
+    ]
     findings = [finding for check in checks for finding in check()]
     if config is None:
         return [*findings, worker_processes(ONE_WORKER)]
     shared = ONE_WORKER if config.cluster.kind in ("auto", "threads") else config.cluster
     stores = [store_finding(side, getattr(config, side).store) for side in SIDES]
-    return [*findings, *stores, worker_processes(shared), results_folder(Path(config.results))]
+    results = Path(config.results)
+    return [*findings, *stores, worker_processes(shared), results_folder(results), clock(results)]
 
 
 def _python() -> Iterator[Finding]:
@@ -134,6 +147,20 @@ def _cores() -> Iterator[Finding]:
     yield Finding("cores", "ok", f"{cores()} for this process, {os.cpu_count()} in the machine")
 
 
+def _prefect() -> Iterator[Finding]:
+    """Whether the Prefect API that flows would use answers; without one they start their own."""
+    address = os.environ.get("PREFECT_API_URL", "")
+    if not address:
+        return
+    shown = address.rpartition("@")[2]
+    try:
+        with urlopen(f"{address.rstrip('/')}/health", timeout=PREFECT_S) as answer:
+            yield Finding("prefect api", "ok", f"{shown} answers {answer.status}")
+    except (OSError, ValueError) as error:
+        advice = "start it, or unset PREFECT_API_URL: flows then run on an API of their own"
+        yield Finding("prefect api", "fail", f"{shown} does not answer ({error})", advice)
+
+
 def store_finding(side: Side, address: str) -> Finding:
     """Whether a store can be opened, answers, and holds Zarr metadata; it is not listed."""
     try:
@@ -174,3 +201,21 @@ def results_folder(folder: Path) -> Finding:
     except OSError as error:
         advice = "choose another folder: --results DIR"
         return Finding("results", "fail", f"{folder} cannot be written ({error.strerror or error})", advice)
+
+
+def clock(folder: Path) -> Finding:
+    """Whether the clock of this machine and that of the results' file system agree.
+
+    Files that are younger than two seconds are waited for before they are trusted, and heartbeats of runs are
+    told by time: both need one clock.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing) as file:
+            skew = Path(file.name).stat().st_mtime - time.time()
+    except OSError as error:
+        return Finding("clock", "warn", f"not compared: {error.strerror or error}", "mend the results first")
+    if abs(skew) <= SKEW_S:
+        return Finding("clock", "ok", f"agrees with that of {existing} within {SKEW_S:g} s")
+    advice = "set both clocks by NTP: runs of two machines could be taken for abandoned, or files for settled"
+    return Finding("clock", "fail", f"differs from that of {existing} by {skew:.0f} s", advice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from packaging.requirements import Requirement
 from segpipe.run import doctor
 from segpipe.run.doctor import (
     Finding,
+    clock,
     examine,
     results_folder,
     store_finding,
@@ -143,3 +145,28 @@ def test_a_service_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
     assert found.state == "fail"
     assert "no connection to the service" in found.found
     assert "run the same command again" in found.advice
+
+
+def test_a_clock_that_differs_from_the_file_systems_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert clock(tmp_path / "results").state == "ok"
+    now = time.time()
+    monkeypatch.setattr("segpipe.run.doctor.time.time", lambda: now + 90)
+    found = clock(tmp_path / "results")
+    assert (found.state, found.found) == ("fail", f"differs from that of {tmp_path} by -90 s")
+    assert "NTP" in found.advice
+
+
+def test_a_prefect_api_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, no_workers: None
+) -> None:
+    assert "prefect api" not in {one.name for one in examine()}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", f"http://name:word@{address}")
+        (found,) = (one for one in examine() if one.name == "prefect api")
+    assert found.state == "fail"
+    assert found.found.startswith(f"{address} does not answer")
+    assert "word" not in found.found
