@@ -36,7 +36,7 @@ from segpipe.values import ClassRef, Frozen, Label, no_truth_value
 
 Side = Literal["truth", "pred"]
 SIDES: tuple[Side, Side] = ("truth", "pred")
-OVERLAYS = ("valid",)
+OVERLAYS = ("valid", "weights")
 """Keys that each name an array which lies over the label maps of truth pixel by pixel."""
 
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
@@ -414,6 +414,7 @@ class EvaluationConfig(Frozen):
     truth: SideConfig
     pred: SideConfig
     valid: ArrayConfig | None = None
+    weights: ArrayConfig | None = None
     also: dict[Annotated[str, Field(pattern=FOLDER_NAME)], SideConfig] = Field(default={})
     layout: Annotated[LayoutConfig, BeforeValidator(_layout)] = LayoutConfig()
     image_table: ImageTable | None = None

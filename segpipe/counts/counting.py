@@ -326,6 +326,17 @@ class _Side:
     def __init__(self, name: str, bucket: Bucket, side: BucketSide, storage: Storage) -> None:
         self._name, self._sizes, self._side, self._storage = name, bucket.sizes, side, storage
         self._open: tuple[int, LabelReader] | None = None
+        self._over_all: tuple[Any, LabelMaps] | None = None
+
+    def read_over(self, images: Sequence[int]) -> LabelMaps:
+        """As `read`; what lies over many images alike is read once for those that follow one another."""
+        place = self._side.array, self._side.index, self._side.corner, self._sizes
+        asked = len(images), [part[images[0]] for part in place]
+        if self._side.index[images[0]] >= 0:
+            return self.read(images)
+        if self._over_all is None or self._over_all[0] != asked:
+            self._over_all = asked, self.read(images)
+        return self._over_all[1]
 
     def read(self, images: Sequence[int]) -> LabelMaps:
         """The label maps of some images, which all lie in one array and have one size."""
@@ -384,7 +395,7 @@ class _Overlays:
     def _values(self, name: str, images: Sequence[int]) -> NDArray[Any] | None:
         if name not in self._sides:
             return None
-        maps = self._sides[name].read(images)
+        maps = self._sides[name].read_over(images)
         if maps.absent and name not in self._filled:
             raise self._sides[name].incomplete(images, [box for _, box in maps.absent])
         return maps.values

@@ -28,6 +28,10 @@ WINDOW_LIMIT_BYTES = 512 << 20
 """A window grows up to this where whole storage units need it; beyond, units are read more than once."""
 
 
+OVERLAY_BYTES = {"valid": 1, "weights": 10}
+"""Of a pixel, what is made of an overlay while it is counted: a mask; of weights their units and masks."""
+
+
 @dataclass(frozen=True)
 class Cut:
     """Where buckets and windows begin.
@@ -59,9 +63,10 @@ def cut_buckets(inventory: Inventory, alignment: Alignment, bucket_images: int) 
 
 
 def image_bytes(inventory: Inventory) -> int:
-    """Bytes of all that is read of the largest image; what lies over it is held as a mask as well."""
+    """Bytes of all that is read of the largest image, and of what is made of what lies over it."""
     largest = int(inventory.truth.pixels.max(initial=0))
-    return largest * (sum(map(_label_bytes, inventory.image_sets.values())) + len(inventory.overlays))
+    made = sum(OVERLAY_BYTES[name] for name in inventory.overlays)
+    return largest * (sum(map(_label_bytes, inventory.image_sets.values())) + made)
 
 
 def units_along_images(images: ImageSet) -> tuple[int, int]:
@@ -69,7 +74,7 @@ def units_along_images(images: ImageSet) -> tuple[int, int]:
     array = images.arrays[0]
     if len(images.arrays) > 1 or images.index_in_array[:1].tolist() == [-1]:
         return 1, 1
-    return array.without_classes(array.chunks)[0], array.label_units[0]
+    return array.label_chunks[0], array.label_units[0]
 
 
 def read_amplification(inventory: Inventory, alignment: Alignment, cut: Cut) -> float:
@@ -81,11 +86,20 @@ def read_amplification(inventory: Inventory, alignment: Alignment, cut: Cut) -> 
     over = [(overlay.images, overlay.position[alignment.truth]) for overlay in inventory.overlays.values()]
     sides = [(inventory.truth, alignment.truth), (inventory.pred, alignment.pred), *over]
     for images, position in sides:
-        there = position >= 0
-        if there.any():
-            decoded, stored = _decoded_bytes(images, position[there], window[there])
+        there = np.flatnonzero(position >= 0)
+        if len(there):
+            first = there[_first_of_each_box(images, position[there])]
+            decoded, stored = _decoded_bytes(images, position[first], window[first])
             read, needed = read + decoded, needed + stored
     return read / needed if needed else 1.0
+
+
+def _first_of_each_box(images: ImageSet, positions: NDArray[np.int64]) -> NDArray[np.intp]:
+    """One image for each box: what lies over many images alike is kept while they are counted."""
+    if len(images.arrays) > 1 or images.index_in_array[0] >= 0:
+        return np.arange(len(positions))
+    boxes = np.concatenate([images.corners[positions], images.sizes[positions]], axis=1)
+    return np.unique(boxes, axis=0, return_index=True)[1]
 
 
 def _decoded_bytes(
@@ -180,12 +194,11 @@ def _unit_ranges(
     array: ArrayMeta, index: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]
 ) -> list[list[int]]:
     """The places of storage units along each dimension of an array."""
-    chunks = array.without_classes(array.chunks)
+    chunks = array.label_chunks
     pixels = [
         list(range(start // unit, -(-stop // unit)))
         for start, stop, unit in zip(first.tolist(), last.tolist(), chunks[-len(first) :], strict=True)
     ]
     places = pixels if index[0] < 0 else [sorted(set((index // chunks[0]).tolist())), *pixels]
-    if array.class_axis is not None:
-        places.insert(array.class_axis, list(range(array.grid[array.class_axis])))
-    return places
+    channels = 0 if array.class_axis is None else array.grid[array.class_axis]
+    return list(array.along_axes(places, list(range(channels))))

@@ -18,6 +18,7 @@ from segpipe.sources.metadata import StoreView, view_store
 from segpipe.sources.overlays import Overlay, find_overlay
 from segpipe.sources.representations import expected_channels
 from segpipe.sources.storage import content_hashed, open_storage
+from segpipe.sources.weights import find_weights
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,11 @@ def _overlays(
     problems: list[Problem] = []
     for name, lies in config.overlays.items():
         try:
-            found = find_overlay(config.layout, views[lies.store].result(), lies.array, truth)
+            view = views[lies.store].result()
+            if name == "weights":
+                found = find_weights(config.layout, view, lies.array, truth, config.truth.array)
+            else:
+                found = find_overlay(config.layout, view, lies.array, truth)
             ask_at_once(found.images.objects, _unit_keys(found.images))
             if config.fingerprint == "content":
                 found = replace(found, images=_with_content(found.images, lies))

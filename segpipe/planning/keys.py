@@ -51,6 +51,7 @@ def _side(side: BucketSide) -> list[Any]:
 
 
 def _stored_as(array: ArrayMeta) -> list[Any]:
-    """What label maps are made of the values, and how many channels are taken for it."""
+    """What label maps are made of the values, of how many channels, and how an array is laid over them."""
     channels = None if array.class_axis is None else array.shape[array.class_axis]
-    return [array.representation, array.class_axis, channels, array.threshold]
+    laid = [] if array.laid is None else [array.laid]
+    return [array.representation, array.class_axis, channels, array.threshold, *laid]

@@ -42,7 +42,7 @@ def _decoding(images: ImageSet, cut: Cut) -> int:
     cuts = bool(images.corners.any())
     worst = 0
     kinds = {
-        (array.chunks, array.inner_chunks, array.dtype, array.class_axis, reader_of(array).kind): array
+        (array.chunks, array.inner_chunks, array.dtype, array.along, reader_of(array).kind): array
         for array in images.arrays
     }
     for array in kinds.values():

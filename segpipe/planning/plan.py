@@ -218,7 +218,8 @@ def _fill(plan: Plan, name: str, array: ArrayMeta) -> str:
     """The fill value of an array and what it would be taken for."""
     if name in SIDES:
         return _fill_label(plan, "truth" if name == "truth" else "pred", array)
-    return f"the fill value {array.fill_value} ({'valid' if array.fill_value else 'not valid'})"
+    meaning = "weight" if name == "weights" else "valid" if array.fill_value else "not valid"
+    return f"the fill value {array.fill_value} ({meaning})"
 
 
 def _fill_label(plan: Plan, side: Side, array: ArrayMeta) -> str:

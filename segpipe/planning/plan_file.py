@@ -37,9 +37,10 @@ _ARRAY = pa.struct(
         ("class_axis", pa.int8()),
         ("representation", pa.string()),
         ("threshold", pa.float64()),
+        ("laid", pa.list_(pa.int8())),
     ]
 )
-_STORED_AS = ("class_axis", "representation", "threshold")
+_STORED_AS = ("class_axis", "representation", "threshold", "laid")
 """What of an array is not in its own document, but was declared."""
 _PIXELS = pa.list_(pa.list_(pa.int64()))
 _SIDE = [
@@ -219,7 +220,12 @@ def _side(row: dict[str, Any], images: int) -> BucketSide:
         objects[item["array"]][item["key"]] = _object(item)
     return BucketSide(
         arrays=tuple(
-            _array(item["path"], tuple(item["shape"]), item["document"], *(item[name] for name in _STORED_AS))
+            _array(
+                item["path"],
+                tuple(item["shape"]),
+                item["document"],
+                *map(_hashable, map(item.get, _STORED_AS)),
+            )
             for item in row["arrays"]
         ),
         objects=tuple(objects),
@@ -227,6 +233,10 @@ def _side(row: dict[str, Any], images: int) -> BucketSide:
         index=spread(row["index"], images),
         corner=spread([tuple(corner) for corner in row["corner"]], images),
     )
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _object(item: dict[str, Any]) -> ObjectInfo | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -44,6 +44,9 @@ KNOWN_V3 = {
 }
 """Entries of an array's document of format 3; what else it holds must say that it may be ignored."""
 
+EVERYWHERE = 1 << 62
+"""The size of a chunk along a dimension that an array does not have: longer than any label map."""
+
 NODE_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 DOCUMENTS = (*NODE_DOCUMENTS, ".zattrs", ".zmetadata")
 
@@ -60,7 +63,9 @@ class ArrayMeta:
     what an absent chunk is read as. `document` is what of the metadata decides decoding. `has_checksum` tells
     whether a changed bit in a chunk is noticed. `class_axis` is the axis that runs over the classes where
     not labels are stored but logits and the like; None: there is no such axis. `representation` and
-    `threshold` say what is stored (see `segpipe.sources.representations`).
+    `threshold` say what is stored (see `segpipe.sources.representations`). `laid` is given where an array is
+    laid over label maps by the names of its dimensions: for each dimension of label maps the axis of the array,
+    or -1: it has none, and is the same all along.
     """
 
     path: str
@@ -77,26 +82,50 @@ class ArrayMeta:
     class_axis: int | None = None
     representation: str = "labels"
     threshold: float | None = None
+    laid: tuple[int, ...] | None = None
 
     @property
     def label_shape(self) -> tuple[int, ...]:
         """The shape without the axis of classes: that of the label maps."""
-        return self.without_classes(self.shape)
+        return self.along_labels(self.shape)
 
     @property
     def label_units(self) -> tuple[int, ...]:
-        """The shape of what is decoded at once, chunk or inner chunk, without the axis of classes."""
-        return self.without_classes(self.inner_chunks or self.chunks)
+        """The shape of what is decoded at once, chunk or inner chunk, along the dimensions of label maps."""
+        return self.along_labels(self.inner_chunks or self.chunks)
+
+    @property
+    def label_chunks(self) -> tuple[int, ...]:
+        """The shape of the storage unit along the dimensions of label maps."""
+        return self.along_labels(self.chunks)
 
     def without_classes(self, sizes: tuple[T, ...]) -> tuple[T, ...]:
         """One entry for each axis, without that of the axis of classes."""
         return tuple(size for axis, size in enumerate(sizes) if axis != self.class_axis)
 
+    def along_labels(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """One size for each dimension of label maps; `EVERYWHERE` along one that the array does not have."""
+        if self.laid is None:
+            return self.without_classes(sizes)
+        return tuple(EVERYWHERE if axis < 0 else sizes[axis] for axis in self.laid)
+
+    @property
+    def along(self) -> tuple[int | None, tuple[int, ...] | None]:
+        """How its axes are those of label maps: `class_axis` and `laid`."""
+        return self.class_axis, self.laid
+
+    def along_axes(self, of_labels: Sequence[T], of_classes: T) -> tuple[T, ...]:
+        """One entry for each axis of the array, out of one for each dimension of label maps."""
+        if self.laid is not None:
+            return tuple(of_labels[self.laid.index(axis)] for axis in range(len(self.shape)))
+        if self.class_axis is None:
+            return tuple(of_labels)
+        return (*of_labels[: self.class_axis], of_classes, *of_labels[self.class_axis :])
+
     def stored_box(self, box: Box) -> Box:
         """A box of label maps, as a box of the array: whole along the axis of classes."""
-        if self.class_axis is None:
-            return box
-        return (*box[: self.class_axis], slice(0, self.shape[self.class_axis]), *box[self.class_axis :])
+        channels = 0 if self.class_axis is None else self.shape[self.class_axis]
+        return self.along_axes(box, slice(0, channels))
 
     @property
     def grid(self) -> tuple[int, ...]:

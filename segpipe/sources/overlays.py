@@ -114,28 +114,46 @@ def _other_extents(view: StoreView, meta: ArrayMeta, truth: ImageSet) -> Iterato
 def _by_layout(layout: LayoutConfig, view: StoreView, path: str, truth: ImageSet) -> Overlay:
     """Images of its own, which belong to those of truth."""
     images = only_written(view, find_images(layout, view, path))
-    if (images.ids is None) != (truth.ids is None):
-        found, expected = ("no image ids", "some") if images.ids is None else ("image ids", "none")
-        advice = "give both stores image ids, or neither, so that images can be matched"
-        raise InputError(problem(view, "image ids", found, f"{expected}, as in truth", advice=advice))
-    position = _positions(view, images, truth)
+    position = positions_by_id(view, images.ids, len(images), truth)
     problems = list(_other_sizes(view, images, truth, position))
     if problems:
         raise InputError(problems)
     return Overlay(images, position)
 
 
-def _positions(view: StoreView, images: ImageSet, truth: ImageSet) -> NDArray[np.int64]:
-    """int64 (image of truth,); where each image of truth is."""
-    if images.ids is None or truth.ids is None:
-        if len(images) != len(truth):
-            expected = f"{len(truth)} as in truth"
-            raise InputError(problem(view, "number of images", f"{len(images)} images", expected))
+def positions_by_id(
+    view: StoreView, ids: list[str] | None, count: int, truth: ImageSet, path: str = ""
+) -> NDArray[np.int64]:
+    """Where each image of truth is among some images: by id, or by index where neither side has ids.
+
+    Args:
+        view: the store of the images.
+        ids: theirs; None: they have none.
+        count: how many there are.
+        truth: the images of truth.
+        path: the array of the images.
+
+    Returns:
+        int64 (image of truth,).
+
+    Raises:
+        InputError: only one side has ids, images are missing, or without ids there are others in number.
+    """
+    if (ids is None) != (truth.ids is None):
+        found, expected = ("no image ids", "some") if ids is None else ("image ids", "none")
+        advice = "give both stores image ids, or neither, so that images can be matched"
+        raise InputError(
+            problem(view, "image ids", found, f"{expected}, as in truth", array=path, advice=advice)
+        )
+    if ids is None or truth.ids is None:
+        if count != len(truth):
+            found, expected = f"{count} images", f"{len(truth)} as in truth"
+            raise InputError(problem(view, "number of images", found, expected, array=path))
         return np.arange(len(truth), dtype=np.int64)
-    where = {name: index for index, name in enumerate(images.ids)}
+    where = {name: index for index, name in enumerate(ids)}
     missing = [name for name in truth.ids if name not in where]
     if missing:
-        lacking = problem(view, "missing image", "nothing for it", "one for every image of truth")
+        lacking = problem(view, "missing image", "nothing for it", "one for every image of truth", array=path)
         raise InputError(replace(lacking, image=name) for name in missing)
     return np.array([where[name] for name in truth.ids], np.int64)
 

@@ -182,6 +182,8 @@ REPRESENTATIONS.register("binary")(
 def open_labels(meta: ArrayMeta, storage: Storage, expected: Mapping[str, ObjectInfo | None]) -> LabelReader:
     """A reader of the label maps of an array, whatever they are stored as (see `open_reader`)."""
     reader = open_reader(meta, storage, expected)
+    if meta.laid is not None:
+        return LaidReader(reader, meta)
     plain = meta.representation == "labels" and meta.class_axis is None
     return reader if plain else RepresentedReader(reader, meta)
 
@@ -230,6 +232,41 @@ class RepresentedReader:
     def _projected(self, box: Box) -> Box:
         """A box without its axis of classes."""
         return tuple(part for axis, part in enumerate(box) if axis != self._meta.class_axis)
+
+
+class LaidReader:
+    """What another reader reads, laid over label maps by the names of its dimensions, in boxes of these.
+
+    What it gives is as large as the box asked for, but takes memory for what is stored only.
+    """
+
+    def __init__(self, reader: LabelReader, meta: ArrayMeta) -> None:
+        assert meta.laid is not None
+        self._reader, self._meta, self._laid = reader, meta, meta.laid
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """The values over a box; a view that repeats them along the dimensions that the array does not have.
+
+        Raises:
+            DamagedChunkError: stored chunks of the box cannot be read; all of them are named.
+            InputChangedError: an object is not what the inventory saw.
+        """
+        try:
+            values = self._reader.read(self._meta.stored_box(box))
+        except DamagedChunkError as error:
+            raise DamagedChunkError(error.problems, [self._over(one, box) for one in error.regions]) from None
+        values = values.transpose([axis for axis in self._laid if axis >= 0])
+        missing = [dim for dim, axis in enumerate(self._laid) if axis < 0]
+        return np.broadcast_to(np.expand_dims(values, missing), shape_of(box))
+
+    def absent(self, box: Box) -> list[Box]:
+        """The parts of a box over which nothing was ever stored."""
+        return [self._over(part, box) for part in self._reader.absent(self._meta.stored_box(box))]
+
+    def _over(self, part: Box, box: Box) -> Box:
+        """What part of a box a part of what is stored lies over, from the corner of the box."""
+        whole = relative(box, box)
+        return tuple(whole[dim] if axis < 0 else part[axis] for dim, axis in enumerate(self._laid))
 
 
 def labels_of(values: NDArray[Any], meta: ArrayMeta) -> NDArray[Any]:

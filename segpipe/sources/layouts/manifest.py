@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def find_images(view: StoreView, array_path: str, *, table: str) -> ImageSet:
         InputError: everything that is wrong with the arrays that it names.
     """
     columns = read_table(ImageTable(path=table), required=("id", array_path))
-    rows = _Rows(view, columns["id"].tolist(), columns[array_path].tolist())
+    rows = Rows(view, columns["id"].tolist(), columns[array_path].tolist(), partial(_label_maps, view))
     problems = id_problems(view, table, rows.ids) + rows.open_all()
     index = rows.indices(columns.get(array_path + INDEX_SUFFIX))
     corners, sizes = rows.boxes(columns.get(REGION))
@@ -77,13 +78,37 @@ def find_images(view: StoreView, array_path: str, *, table: str) -> ImageSet:
     )
 
 
+def _label_maps(view: StoreView, path: str, meta: ArrayMeta) -> ArrayMeta:
+    """An array of label maps.
+
+    Raises:
+        InputError: it is none.
+    """
+    meta, unclear = with_class_axis(view, meta)
+    kinds = Y_X if len(meta.label_shape) == 2 else IMAGE_Y_X
+    wrong = unclear or label_problems(view, meta) + dimension_problems(view, meta, kinds)
+    if wrong:
+        raise InputError(wrong)
+    return meta
+
+
 @dataclass
-class _Rows:
-    """The rows of a table and the arrays that they name."""
+class Rows:
+    """The rows of a table and the arrays that they name.
+
+    Attributes:
+        view: the folder of the stores.
+        ids, paths: of each row.
+        check: `check(path, array)`: the array as its images are taken from it; raises InputError.
+        arrays: those that are named, each once.
+        array_of_row: the number of the array of each row; -1: it cannot be used.
+        problems: what is wrong with places in arrays.
+    """
 
     view: StoreView
     ids: list[str]
     paths: Sequence[Any]
+    check: Callable[[str, ArrayMeta], ArrayMeta]
     arrays: list[ArrayMeta] = field(default_factory=list)
     array_of_row: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -109,15 +134,12 @@ class _Rows:
             return [replace(problem(self.view, "manifest", f"the path {path!r}", expected), image=image)]
         try:
             meta = self.view.node(path)
+            if not isinstance(meta, GroupMeta):
+                return self.check(path, meta)
         except InputError as error:
             return [replace(each, image=image) for each in error.problems]
-        if isinstance(meta, GroupMeta):
-            found = problem(self.view, "manifest", "a group", "an array (y, x) or (image, y, x)", array=path)
-            return [replace(found, image=image)]
-        meta, unclear = with_class_axis(self.view, meta)
-        kinds = Y_X if len(meta.label_shape) == 2 else IMAGE_Y_X
-        wrong = unclear or label_problems(self.view, meta) + dimension_problems(self.view, meta, kinds)
-        return wrong or meta
+        found = problem(self.view, "manifest", "a group", "an array (y, x) or (image, y, x)", array=path)
+        return [replace(found, image=image)]
 
     def indices(self, column: NDArray[Any] | None) -> NDArray[np.int64]:
         """int64 (row,); -1 where the array is the image."""

@@ -67,6 +67,13 @@ def stacked_images(view: StoreView, array_path: str, kinds: AxisKinds) -> ImageS
     return _image_set(view, meta, ids, columns, beside.left_out, declared)
 
 
+def ids_beside(view: StoreView, meta: ArrayMeta) -> tuple[list[str] | None, list[Problem]]:
+    """The ids of the images along the first dimension of an array (see `find_images`), and what is wrong."""
+    beside = _Beside(view, meta, group_above(view, meta.path))
+    ids = beside.ids()
+    return ids, beside.problems + id_problems(view, meta.path, ids or [])
+
+
 def _image_set(
     view: StoreView,
     meta: ArrayMeta,
