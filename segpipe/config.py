@@ -495,9 +495,9 @@ class EvaluationConfig(Frozen):
 
     def absolute(self) -> EvaluationConfig:
         """The same with absolute paths, so that it means the same in another folder or process."""
-        arrays: dict[str, ArrayConfig] = {"truth": self.truth, "pred": self.pred, **self.overlays}
         changed = {
-            name: lies.model_copy(update={"store": _absolute(lies.store)}) for name, lies in arrays.items()
+            name: lies.model_copy(update={"store": _absolute(lies.store)})
+            for name, lies in self.arrays.items()
         }
         table = self.image_table and self.image_table.model_copy(
             update={"path": _absolute(self.image_table.path)}
@@ -507,6 +507,11 @@ class EvaluationConfig(Frozen):
         if self.select is not None and isinstance(self.select.ids, str):
             rest["select"] = self.select.model_copy(update={"ids": _absolute(self.select.ids)})
         return self.model_copy(update={**changed, **rest})
+
+    @property
+    def arrays(self) -> dict[str, ArrayConfig]:
+        """All arrays that are read, by their key."""
+        return {"truth": self.truth, "pred": self.pred, **self.overlays}
 
     @property
     def overlays(self) -> dict[str, ArrayConfig]:

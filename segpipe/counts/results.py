@@ -19,13 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 from segpipe.classes import ClassGroup, ClassList
 from segpipe.counts.arrays import group_attributes, write_array, write_chunk, write_document, write_group
 from segpipe.counts.columns import COLUMN_DTYPES, ColumnKind, clean_text, plain_column, stored_names
-from segpipe.errors import InputError, Problem
+from segpipe.errors import InfrastructureError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
+from segpipe.kernels.weighted import UNIT_BITS
 from segpipe.metrics.areas import COUNT_NAMES, image_counts
 from segpipe.metrics.base import METRICS, Metric
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Aggregate, Interval, Scores
 from segpipe.metrics.scoring import weighted_total
+from segpipe.metrics.sums import UnitSums
 from segpipe.metrics.weights import ImageWeights, check_weights
 
 SCHEMA = 1
@@ -47,7 +49,7 @@ class Block(NamedTuple):
 
     Attributes:
         ids: (image,).
-        cells: their extended confusion matrices.
+        cells: their extended confusion matrices, of sums of weights where pixels have weights.
         columns: metadata column -> values (image,).
     """
 
@@ -63,14 +65,21 @@ class ResultsWriter:
         path: the folder of the store; it must not exist.
         classes: the K classes.
         columns: metadata column -> kind (`segpipe.counts.columns.column_kind`).
+        weighted: pixels have weights.
 
     Use it as a context manager, or call `close`; without that the store is not complete.
     """
 
     def __init__(
-        self, path: str | Path, classes: ClassList, columns: Mapping[str, ColumnKind] | None = None
+        self,
+        path: str | Path,
+        classes: ClassList,
+        columns: Mapping[str, ColumnKind] | None = None,
+        *,
+        weighted: bool = False,
     ) -> None:
         self._path, self._classes = Path(path), classes
+        self._weights = UnitSums(((len(classes) + 2) ** 2,)) if weighted else None
         self._kinds = dict(columns or {})
         self._names = stored_names(self._kinds, _reserved())
         zarr.create_group(self._path, zarr_format=3, attributes=self._attributes())
@@ -93,7 +102,7 @@ class ResultsWriter:
 
         Args:
             ids: (image,).
-            cells: their matrices.
+            cells: their matrices, of sums of weights if pixels have weights (`ConfusionCells.with_weights`).
             columns: every column of the constructor, (image,).
         """
         self._check(ids, cells, columns or {})
@@ -104,17 +113,23 @@ class ResultsWriter:
         rows["cell_offset"] = cells.offsets[1:] - cells.offsets[0] + self._cells
         truth = cells.truth_codes
         pred = cells.cells - truth * cells.num_codes
-        rows |= {"cell_truth": truth, "cell_pred": pred, "cell_pixels": cells.counts}
+        rows |= {"cell_truth": truth, "cell_pred": pred, "cell_pixels": cells.in_pixels.counts}
+        if self._weights is not None:
+            rows[CELL_WEIGHTS] = cells.counts
+            self._weights.add(cells.cells, cells.counts)
         for name, values in rows.items():
             self._growing[name].append(values)
         self._cells += len(cells.counts)
-        np.add.at(self._total, cells.cells, cells.counts)
+        np.add.at(self._total, cells.cells, cells.in_pixels.counts)
 
     def close(self) -> None:
         """Write what is left, the sum over the images, and the metadata."""
         for growing in self._growing.values():
             growing.finish()
         codes = len(self._classes) + 2
+        if self._weights is not None:
+            weights = self._weights.weights().reshape(codes, codes)
+            _store(self._path, WEIGHTED_CONFUSION, weights, ("truth", "pred"), _WEIGHTED_CONFUSION)
         _store(self._path, "confusion", self._total.reshape(codes, codes), ("truth", "pred"), _CONFUSION)
         for side, extra in NO_CLASS_NAMES.items():
             _store(self._path, side, _texts([*self._classes.names, *extra]), (side,), _NAMES[side])
@@ -124,7 +139,9 @@ class ResultsWriter:
 
     def _check(self, ids: Sequence[str], cells: ConfusionCells, columns: Mapping[str, ArrayLike]) -> None:
         lengths = {len(ids), len(cells), *(len(np.asarray(values)) for values in columns.values())}
-        if len(lengths) > 1 or set(columns) != set(self._kinds) or cells.num_classes != len(self._classes):
+        weighted = (cells.of_pixels is None) == (self._weights is None)
+        others = set(columns) != set(self._kinds) or cells.num_classes != len(self._classes)
+        if len(lengths) > 1 or others or not weighted:
             message = (
                 f"append: {len(ids)} ids, {len(cells)} matrices of {cells.num_classes} classes, columns "
                 f"{sorted(columns)}; expected one length, {len(self._classes)} classes, {sorted(self._kinds)}"
@@ -151,7 +168,8 @@ class ResultsWriter:
         for name, meaning in COUNT_NAMES.items():
             attributes = {"long_name": meaning, "units": "pixel"}
             growing[f"image_{name}"] = _Growing(self._path, f"image_{name}", _INT, "image", attributes)
-        for name, (code, dim, meaning) in _CELLS.items():
+        cells = _CELLS if self._weights is None else _CELLS | _CELLS_OF_WEIGHTS
+        for name, (code, dim, meaning) in cells.items():
             growing[name] = _Growing(self._path, name, code, dim, {"long_name": meaning})
         return growing
 
@@ -163,6 +181,15 @@ _CELLS: dict[str, tuple[np.dtype[Any], str, str]] = {
     "cell_truth": (_CODE, "cell", "truth code of the cell: class id, K ignored, K + 1 invalid"),
     "cell_pred": (_CODE, "cell", "pred code of the cell: class id, K void, K + 1 invalid"),
     "cell_pixels": (_INT, "cell", "pixels of the cell"),
+}
+CELL_WEIGHTS, WEIGHTED_CONFUSION = "cell_weight_units", "weighted_confusion"
+"""Arrays that there are only where pixels have weights."""
+_CELLS_OF_WEIGHTS = {
+    CELL_WEIGHTS: (_INT, "cell", f"sum of the weights of the pixels of the cell, in units of 2^-{UNIT_BITS}"),
+}
+_WEIGHTED_CONFUSION = {
+    "long_name": "sum of the weights of the pixels of each pair of truth and prediction, over all images",
+    "units": "pixel",
 }
 _CONFUSION = {"long_name": "pixels of each pair of truth and prediction, over all images", "units": "pixel"}
 _NAMES = {
@@ -189,6 +216,8 @@ def _reserved() -> set[str]:
         *COUNT_NAMES,
         *IMAGE_SCORES,
         *_CELLS,
+        *_CELLS_OF_WEIGHTS,
+        WEIGHTED_CONFUSION,
         *_AREAS,
         *_NAMES,
         "confusion",
@@ -306,23 +335,49 @@ class ResultsReader:
         # zarr makes a dtype object of its own, equal to NumPy's but not the same: add.at is 30 times slower.
         return values.view(values.dtype.type)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether pixels have weights; then the matrices are sums of these."""
+        return WEIGHTED_CONFUSION in self._group
+
     def image_weights(self, rules: ScoringRules) -> ImageWeights | None:
-        """The weights of the images, in order; None where they have none.
+        """The weights of the images, in order; None where neither they nor their pixels have any.
 
         Raises:
             ConfigError: there is no such column, or it holds text.
             InputError: weights that are negative or not finite; all images are listed.
         """
-        name = rules.image_weights
-        if name is None or not len(self):
-            return None
-        columns = {one: self.column(one) if one == name else np.empty(0) for one in self.columns}
-        return ImageWeights.of(check_weights(name, columns, self.ids()), pixels=int(self.total().sum()))
+        name, values = rules.image_weights, None
+        if name is not None and len(self):
+            columns = {one: self.column(one) if one == name else np.empty(0) for one in self.columns}
+            values = check_weights(name, columns, self.ids())
+        if self.weighted:
+            weight = math.fsum(self.read(WEIGHTED_CONFUSION).flat)
+            return ImageWeights.of_weighted_pixels(values, len(self), weight)
+        return None if values is None else ImageWeights.of(values, pixels=int(self.total().sum()))
 
     def scored_total(self, weights: ImageWeights | None) -> NDArray[np.int64]:
-        """The sum over all images, int64 (S, S), each times its weight."""
+        """The sum over all images, int64 (S, S), each times its weight.
+
+        Raises:
+            InfrastructureError: the images do not add up to a stored sum: the results are damaged.
+        """
         total = self.total()
+        if self.weighted:
+            self._check_weights()
         return total if weights is None else weighted_total(self.cells(), total, weights)
+
+    def _check_weights(self) -> None:
+        """Add up the weights of all images, and compare."""
+        sums = UnitSums(((len(self.classes) + 2) ** 2,))
+        for cells in self.cells():
+            sums.add(cells.cells, cells.counts)
+        if not np.array_equal(sums.weights(), self.read(WEIGHTED_CONFUSION).reshape(-1)):
+            message = (
+                f"{self.path}: the weights of the images do not add up to the stored sum: the results are "
+                "damaged; evaluate again"
+            )
+            raise InfrastructureError(message)
 
     def total(self) -> NDArray[np.int64]:
         """The sum over all images, int64 (S, S)."""
@@ -367,7 +422,11 @@ class ResultsReader:
         codes = len(self.classes) + 2
         cells = self._read_on("cell_truth", first, last).astype(np.uint32) * np.uint32(codes)
         cells += self._read_on("cell_pred", first, last)
-        return ConfusionCells(codes - 2, offsets - first, cells, self._read_on("cell_pixels", first, last))
+        pixels = self._read_on("cell_pixels", first, last)
+        if not self.weighted:
+            return ConfusionCells(codes - 2, offsets - first, cells, pixels)
+        weights = self._read_on(CELL_WEIGHTS, first, last)
+        return ConfusionCells(codes - 2, offsets - first, cells, weights, pixels)
 
     def _read_on(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Part of a cell array; the chunk it ends in is kept, for the next part begins there."""
@@ -406,7 +465,9 @@ def _part(cells: ConfusionCells, images: range) -> ConfusionCells:
     """Consecutive images of a block, sharing memory."""
     offsets = cells.offsets[images.start : images.stop + 1]
     chosen = slice(int(offsets[0]), int(offsets[-1]))
-    return ConfusionCells(cells.num_classes, offsets - offsets[0], cells.cells[chosen], cells.counts[chosen])
+    pixels = None if cells.of_pixels is None else cells.of_pixels[chosen]
+    counts = cells.counts[chosen]
+    return ConfusionCells(cells.num_classes, offsets - offsets[0], cells.cells[chosen], counts, pixels)
 
 
 def write_scores(path: str | Path, scores: Scores) -> None:

@@ -19,13 +19,15 @@ class ConfusionCells:
         num_classes: K.
         offsets: int64 (image + 1,); the cells of image i are offsets[i] to offsets[i + 1].
         cells: uint32 (cell,); row * S + column, strictly increasing within an image.
-        counts: int64 (cell,); pixels, never 0.
+        counts: int64 (cell,); pixels, never 0; or sums of their weights (`segpipe.kernels.weighted`).
+        of_pixels: int64 (cell,); the pixels, where `counts` are sums of their weights. None: `counts` are.
     """
 
     num_classes: int
     offsets: NDArray[np.int64]
     cells: NDArray[np.uint32]
     counts: NDArray[np.int64]
+    of_pixels: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -50,8 +52,31 @@ class ConfusionCells:
         """The column of each cell, int64 (cell,)."""
         return self.cells.astype(np.int64) % self.num_codes
 
+    @property
+    def in_pixels(self) -> ConfusionCells:
+        """The matrices without the weights of pixels."""
+        if self.of_pixels is None:
+            return self
+        return ConfusionCells(self.num_classes, self.offsets, self.cells, self.of_pixels)
+
+    def with_weights(self, weighted: ConfusionCells) -> ConfusionCells:
+        """The matrices with sums of weights for counts.
+
+        Args:
+            weighted: the same images' sums of weights, in cells that are here as well.
+
+        >>> E = ConfusionCells.from_dense(np.array([[[3, 1, 0], [0, 0, 0], [2, 0, 0]]]))
+        >>> sums = ConfusionCells.from_dense(np.array([[[5, 0, 0], [0, 0, 0], [9, 0, 0]]]))
+        >>> E.with_weights(sums).counts, E.with_weights(sums).of_pixels
+        (array([5, 0, 9]), array([3, 1, 2]))
+        """
+        counts, codes = np.zeros_like(self.counts), np.int64(self.num_codes**2)
+        own, other = (one.image_of_cell * codes + one.cells for one in (self, weighted))
+        counts[np.searchsorted(own, other)] = weighted.counts
+        return ConfusionCells(self.num_classes, self.offsets, self.cells, counts, self.counts)
+
     def pixels(self) -> NDArray[np.int64]:
-        """The number of pixels of each image, int64 (image,)."""
+        """The sum of the counts of each image, int64 (image,)."""
         running = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
         pixels: NDArray[np.int64] = running[self.offsets[1:]] - running[self.offsets[:-1]]
         return pixels
@@ -74,7 +99,8 @@ class ConfusionCells:
         lengths = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         where = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
-        return ConfusionCells(self.num_classes, offsets, self.cells[where], self.counts[where])
+        pixels = None if self.of_pixels is None else self.of_pixels[where]
+        return ConfusionCells(self.num_classes, offsets, self.cells[where], self.counts[where], pixels)
 
     def moved(
         self, part: ConfusionCells, truth_codes: NDArray[np.int64], pred_codes: NDArray[np.int64]

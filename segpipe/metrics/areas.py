@@ -163,7 +163,8 @@ def matrix_counts(matrix: ArrayLike) -> dict[str, int]:
 
 
 def image_counts(cells: ConfusionCells) -> dict[str, IntArray]:
-    """The pixel counts (`COUNT_NAMES`) of every image, each int64 (image,)."""
+    """The pixel counts (`COUNT_NAMES`) of every image, each int64 (image,), whatever the pixels weigh."""
+    cells = cells.in_pixels
     truth, pred = _codes(cells)
     odd = np.flatnonzero((truth >= cells.num_classes) | (pred >= cells.num_classes))
     image, counts, shape = (

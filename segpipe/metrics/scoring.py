@@ -78,7 +78,7 @@ def score_counts(
         total: int64 (S, S), the sum of all of them; with weights, `weighted_total`.
         classes: the K classes.
         rules: the settings.
-        weights: of the images, in their order.
+        weights: of the images, in their order; not None where pixels have weights.
 
     Raises:
         InfrastructureError: the images do not add up to the total: a damaged or mixed-up file.
@@ -113,7 +113,7 @@ def weighted_total(blocks: Iterable[ConfusionCells], total: ArrayLike, weights: 
 
     Args:
         blocks: the matrices of all images, in the order of the weights.
-        total: int64 (S, S), their sum without weights.
+        total: int64 (S, S), their sum in pixels, without weights.
         weights: of the images.
 
     Raises:
@@ -122,9 +122,8 @@ def weighted_total(blocks: Iterable[ConfusionCells], total: ArrayLike, weights: 
     plain, start = np.asarray(total, np.int64), 0
     sums = np.zeros((2, plain.size), np.int64)
     for block in blocks:
-        units = weights.units[start : start + len(block)]
-        np.add.at(sums[0], block.cells, block.counts)
-        np.add.at(sums[1], block.cells, block.times(units).counts)
+        np.add.at(sums[0], block.cells, block.in_pixels.counts)
+        np.add.at(sums[1], block.cells, weights.weighed(block, start).counts)
         start += len(block)
     if not np.array_equal(sums[0], plain.reshape(-1)):
         raise _damaged(int(sums[0].sum()), plain)
@@ -232,22 +231,22 @@ class _GroupSums:
 
         Counts of pixels are plain; areas are times the weights of the images `start`, `start` + 1, ...
         """
-        areas = ClassAreas.from_cells(cells, invalid_pred=self._rules.invalid_pred)
-        counts = image_counts(cells)
-        weights = None if self._weights is None else self._weights.units[start : start + len(cells)]
+        areas = weighed = ClassAreas.from_cells(cells, invalid_pred=self._rules.invalid_pred)
+        counts, weights = image_counts(cells), None
+        if self._weights is not None:
+            weights = self._weights.units[start : start + len(cells)]
+            own_cells = self._weights.weighed(cells, start)
+            weighed = ClassAreas.from_cells(own_cells, invalid_pred=self._rules.invalid_pred)
         images = score_images(areas, self._classes, self._rules)
         for own in groups:
             np.add.at(self._images, own, 1)
             for name, pixels in counts.items():
                 np.add.at(self._counts[name], own, pixels)
-            self._add_areas(areas, own, np.ones(len(cells), np.int64) if weights is None else weights)
+            for name in _AREAS:
+                np.add.at(self._areas[name], own, getattr(weighed, name))
+            np.add.at(self._void, own, weighed.void)
             self._means.add(images, own, weights)
         return images
-
-    def _add_areas(self, areas: ClassAreas, groups: IntArray, factors: IntArray) -> None:
-        for name in _AREAS:
-            np.add.at(self._areas[name], groups, getattr(areas, name) * factors[:, None])
-        np.add.at(self._void, groups, areas.void * factors)
 
     def scores(self) -> Iterator[Scores]:
         """The scores of every group."""

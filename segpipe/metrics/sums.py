@@ -130,6 +130,29 @@ class FixedPointSums:
         return _means(_rounded(*self._parts), number)
 
 
+class UnitSums:
+    """Exact sums of weights in whole units, one per place of an array; they may be larger than int64.
+
+    >>> sums = UnitSums((2,))
+    >>> sums.add(np.array([0, 0, 1]), np.array([2**62, 2**62, 2**29]))
+    >>> sums.weights()
+    array([8.58993459e+09, 5.00000000e-01])
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._whole, self._units = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+
+    def add(self, places: IntArray | NDArray[np.uint32], units: IntArray) -> None:
+        """Add units of 2^-30, none negative, each at a place, given as an index into the flattened array."""
+        np.add.at(self._whole.reshape(-1), places, units >> WEIGHT_BITS)
+        np.add.at(self._units.reshape(-1), places, units & ((1 << WEIGHT_BITS) - 1))
+
+    def weights(self) -> FloatArray:
+        """The sums, each rounded once."""
+        whole = self._whole + (self._units >> WEIGHT_BITS)
+        return np.asarray(whole + share_of(self._units & ((1 << WEIGHT_BITS) - 1)), np.float64)
+
+
 def worst_means(
     places: IntArray,
     values: FloatArray,

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import ConfigError, InputError, Problem
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.kernels.weighted import UNIT_BITS
 from segpipe.metrics.sums import WEIGHT_BITS
 
 SMALLEST, LARGEST = 1e-100, 1e100
@@ -18,6 +20,9 @@ SMALLEST, LARGEST = 1e-100, 1e100
 
 SUM_BITS = 62
 """Of the sum of all weighted counts; where there are very many pixels, weights have fewer places."""
+
+LOW_BITS = 31
+"""Of a count, in a product with the weight of an image, which has 31 bits at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +32,13 @@ class ImageWeights:
     A weight is rounded once, to a multiple of 2^-s of the smallest power of two above all weights, s = 30, or
     less if the dataset has more than 2^32 pixels. As scores are ratios, the power of two cancels out.
 
+    Where pixels have weights, counts are sums of these in units of 2^-30, and too large to be multiplied:
+    then s is 30, and of the exact products as many of the last bits are cut off as their sum has too many.
+
     Attributes:
         units: int64 (image,); the weights as integers.
         per_pixel: what a pixel of weight 1 counts as, a power of two.
+        cut_bits: how many of the last bits of a product are cut off.
 
     >>> weights = ImageWeights.of(np.array([0.5, 1.5, 0.0]), pixels=1000)
     >>> weights.units / weights.per_pixel
@@ -38,6 +47,7 @@ class ImageWeights:
 
     units: NDArray[np.int64]
     per_pixel: float
+    cut_bits: int = 0
 
     @classmethod
     def of(cls, values: NDArray[Any], *, pixels: int) -> ImageWeights:
@@ -53,6 +63,44 @@ class ImageWeights:
         # Powers of two are exact: only `rint` rounds.
         units = np.rint(np.ldexp(weights, places - int(above))).astype(np.int64)
         return cls(units, float(np.ldexp(1.0, places - int(above))))
+
+    @classmethod
+    def of_weighted_pixels(cls, values: NDArray[Any] | None, images: int, weight: float) -> ImageWeights:
+        """Weights of images of which the pixels have weights, too.
+
+        Args:
+            values: (image,), as for `of`; None: all images weigh alike.
+            images: how many there are.
+            weight: the sum of the weights of all pixels.
+
+        >>> alike = ImageWeights.of_weighted_pixels(None, 1, weight=12.0)
+        >>> cells = ConfusionCells.from_dense(np.full((1, 3, 3), 3 << 30))
+        >>> alike.weighed(cells, 0).counts[0] / alike.per_pixel
+        3.0
+        """
+        above, units = 0, np.full(images, 1 << WEIGHT_BITS)
+        if values is not None:
+            above = int(np.frexp(values.astype(np.float64).max())[1])
+            units = np.rint(np.ldexp(values.astype(np.float64), WEIGHT_BITS - above)).astype(np.int64)
+        # One bit more, for the sum of weights is rounded, and what is cut off is never all.
+        bits = int(np.frexp(weight)[1]) + 1 + UNIT_BITS + WEIGHT_BITS
+        cut = max(0, bits - SUM_BITS)
+        return cls(units, float(np.ldexp(1.0, UNIT_BITS + WEIGHT_BITS - above - cut)), cut)
+
+    def weighed(self, cells: ConfusionCells, start: int) -> ConfusionCells:
+        """The matrices of the images `start`, `start` + 1, ..., each times its weight."""
+        units = self.units[start : start + len(cells)]
+        if not self.cut_bits:
+            return cells.times(units)
+        factors = np.repeat(units, np.diff(cells.offsets))
+        high, low = (cells.counts >> LOW_BITS) * factors, (cells.counts & ((1 << LOW_BITS) - 1)) * factors
+        if self.cut_bits >= LOW_BITS:
+            products = high + (low >> LOW_BITS) >> self.cut_bits - LOW_BITS
+        else:
+            products = (high << LOW_BITS - self.cut_bits) + (low >> self.cut_bits)
+        # What has a weight still occurs, however little that is.
+        products = np.maximum(products, (cells.counts > 0) & (factors > 0))
+        return ConfusionCells(cells.num_classes, cells.offsets, cells.cells, products)
 
 
 def check_weights(name: str, columns: Mapping[str, NDArray[Any]], ids: Sequence[str]) -> NDArray[Any]:

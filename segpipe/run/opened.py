@@ -179,13 +179,15 @@ class Run:
     def conventions(self, names: Sequence[str] | Literal["all"] = "all") -> tuple[ConventionScore, ...]:
         """What other tools would print of the same label maps, and why it differs; no label map is read.
 
+        They take all images, and all pixels of a weight above 0, alike.
+
         Args:
             names: of conventions.
 
         Raises:
             ConfigError: there is no such convention, or the class list has no groups.
         """
-        blocks = ((block.ids, block.cells) for block in self.results.blocks())
+        blocks = ((block.ids, block.cells.in_pixels) for block in self.results.blocks())
         return score_conventions(blocks, self.results.classes, names)
 
     def intervals(self, rules: IntervalRules | Mapping[str, Any] | str | None = None) -> Scores:

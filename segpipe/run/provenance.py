@@ -137,11 +137,19 @@ def _rules(config: EvaluationConfig) -> list[str]:
         f"Label values are {words}; ignored in truth: {list(config.ignore_labels) or 'none'}; "
         f"void in predictions: {list(config.void_labels) or 'none'}.",
         *(["Pixels where the array `valid` is 0 are ignored."] if config.valid else []),
+        *([_WEIGHTED] if config.weights else []),
         f"Images without a prediction: on_missing_pred: {config.on_missing_pred}.",
         f"Chunks that were never written: missing_chunks: {config.missing_chunks}.",
         f"Labels that no rule names: invalid_truth: {config.invalid_truth}, "
         f"invalid_pred: {config.invalid_pred}.",
     ]
+
+
+_WEIGHTED = (
+    "In scores and areas a pixel counts times its value in the array `weights`, rounded to a multiple of "
+    "2^-30; of weight 0 it is ignored. Numbers of pixels, the confusion matrix and what other tools would "
+    "print are of pixels, whatever they weigh."
+)
 
 
 def _labels(config: EvaluationConfig, side: Side) -> str:

@@ -19,6 +19,7 @@ from segpipe.counts.results import ResultsWriter
 from segpipe.errors import InfrastructureError, InputChangedError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.positions import InvalidValue
+from segpipe.kernels.weighted import WrongWeights
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import ABSENT_ADVICE
 from segpipe.planning.plan_file import read_plan
@@ -42,6 +43,7 @@ class Reduction:
         skipped_pixels: of those.
         quarantined_images, quarantined_pixels: planned, but in no partial.
         invalid: images with labels that no rule names.
+        wrong_weights: images with weights of pixels that are none; always an error.
         absent: images with pixels under absent chunks that nothing declares.
         fill_pixels: pixels under absent chunks that were declared to be the fill value: of truth, of pred.
         void_pixels: pixels under absent chunks that count as no class (`missing_chunks: count_as_void`):
@@ -57,6 +59,7 @@ class Reduction:
     quarantined_images: int = 0
     quarantined_pixels: int = 0
     invalid: list[Problem] = field(default_factory=list)
+    wrong_weights: list[Problem] = field(default_factory=list)
     absent: list[Problem] = field(default_factory=list)
     fill_pixels: list[int] = field(default_factory=lambda: [0, 0])
     void_pixels: list[int] = field(default_factory=lambda: [0, 0])
@@ -64,7 +67,7 @@ class Reduction:
     quarantined: list[Problem] = field(default_factory=list)
 
 
-_PROBLEM_LISTS = ("skipped", "invalid", "absent", "quarantined")
+_PROBLEM_LISTS = ("skipped", "invalid", "wrong_weights", "absent", "quarantined")
 
 
 def reduction_from(plain: dict[str, Any]) -> Reduction:
@@ -92,19 +95,26 @@ def reduce_partials(
         given_up: buckets with quarantined images; of them there are only the parts in the run's folder.
 
     Raises:
-        InputError: labels that no rule names, or absent chunks that nothing declares, under the setting
-            `error`; all images are listed.
+        InputError: weights that are none; labels that no rule names, or absent chunks that nothing declares,
+            under the setting `error`; all images are listed.
     """
     found = Reduction()
     columns = read_images(run)
     start = 0
-    with ResultsWriter(run / RESULTS_NAME, config.class_list(), metadata_kinds(run)) as writer:
+    weighted = config.weights is not None
+    with ResultsWriter(
+        run / RESULTS_NAME, config.class_list(), metadata_kinds(run), weighted=weighted
+    ) as writer:
         for planned in read_plan(run / PLAN_NAME):
             bucket = planned.bucket
             for partial in _partials(run, bucket, None if bucket.number in given_up else partials, found):
                 _append(writer, bucket, partial, config, fill_declared, columns, start, found)
             start += len(bucket.ids)
-    errors = [*found.absent, *(problem for problem in found.invalid if is_error(problem, config))]
+    errors = [
+        *found.absent,
+        *found.wrong_weights,
+        *(problem for problem in found.invalid if is_error(problem, config)),
+    ]
     if errors:
         raise InputError(errors)
     return found
@@ -190,16 +200,19 @@ def _append(
     elif config.missing_chunks == "error":
         found.absent += verdict.absent
     found.invalid += verdict.invalid
+    found.wrong_weights += verdict.wrong_weights
     place = {name: start + at for at, name in enumerate(bucket.ids)}
     rows = [place[partial.ids[image]] for image in keep]
     cells = judged.cells.take(keep)
+    if judged.weighted is not None:
+        cells = cells.with_weights(judged.weighted.take(keep))
     writer.append(
         [partial.ids[image] for image in keep],
         cells,
         {name: values[rows] for name, values in columns.items()},
     )
     found.images += len(keep)
-    found.pixels += int(cells.counts.sum())
+    found.pixels += int(cells.in_pixels.counts.sum())
     for column, side in enumerate(SIDES):
         pixels = found.fill_pixels if fill_declared[side] else found.void_pixels
         pixels[column] += int(judged.absent_pixels[keep, column].sum())
@@ -214,12 +227,14 @@ class Verdict:
         keep: int64; the images that are scored.
         absent: images with pixels under absent chunks that no rule takes for the fill value.
         invalid: kept images with labels that no rule names.
+        wrong_weights: kept images with weights of pixels that are none.
     """
 
     judged: Judged
     keep: NDArray[np.int64]
     absent: list[Problem]
     invalid: list[Problem]
+    wrong_weights: list[Problem]
 
 
 def judge(
@@ -237,6 +252,7 @@ def judge(
         keep=keep,
         absent=_absent_problems(place, judged, config, fill_declared),
         invalid=_invalid_problems(place, partial, judged.cells, keep, config),
+        wrong_weights=_weight_problems(place, partial, keep),
     )
 
 
@@ -246,12 +262,12 @@ class _Places:
     def __init__(self, bucket: Bucket, partial: Partial, config: EvaluationConfig) -> None:
         self._bucket, self._ids = bucket, partial.ids
         self._at = {name: at for at, name in enumerate(bucket.ids)}
-        self._stores = {"truth": config.truth.store, "pred": config.pred.store}
+        self._stores = {name: lies.store for name, lies in config.arrays.items()}
 
-    def of(self, image: int, side: Side) -> dict[str, str]:
+    def of(self, image: int, side: str) -> dict[str, str]:
         """Side, store, array, image and chunks of an image of the partial, as fields of a problem."""
         at = self._at[self._ids[image]]
-        lies = self._bucket.truth if side == "truth" else self._bucket.pred
+        lies = self._bucket.parts[side]
         place = {"side": side, "store": self._stores[side], "image": self._ids[image]}
         if lies.array[at] < 0:
             return place
@@ -314,6 +330,30 @@ def _invalid_problem(
         advice=_advice(config, side, named),
         **place,
     )
+
+
+def _weight_problems(place: _Places, partial: Partial, keep: NDArray[np.int64]) -> list[Problem]:
+    kept = set(keep.tolist())
+    return [
+        Problem(
+            kind="weight",
+            found=_wrong_weight(wrong),
+            expected="finite weights, none negative, that add up to less than 2^33 in an image",
+            advice="mend the weights; 0 masks a pixel, and all of them may be scaled down alike",
+            **place.of(image, "weights"),
+        )
+        for image, wrong in partial.counts.wrong_weights
+        if image in kept
+    ]
+
+
+def _wrong_weight(wrong: WrongWeights) -> str:
+    """What is wrong with the weights of an image, in words."""
+    if not wrong.position:
+        return f"weights that add up to {wrong.value}"
+    axes = ", ".join(("z", "y", "x")[-len(wrong.position) :])
+    more = f", the first of {wrong.pixels} such pixels" if wrong.pixels > 1 else ""
+    return f"{wrong.value} at ({axes}) = {wrong.position}{more}"
 
 
 def _meaning(config: EvaluationConfig, side: Side, label: int) -> str:

@@ -297,7 +297,7 @@ def _scores(run: Path) -> Scores:
 def _conventions(results: ResultsReader, config: EvaluationConfig) -> tuple[ConventionScore, ...]:
     if not config.conventions:
         return ()
-    blocks = ((block.ids, block.cells) for block in results.blocks())
+    blocks = ((block.ids, block.cells.in_pixels) for block in results.blocks())
     return score_conventions(blocks, results.classes, config.conventions)
 
 

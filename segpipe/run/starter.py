@@ -39,6 +39,8 @@ classes: {classes}
 ignore_labels: {ignore_labels}
 # An array beside those of labels, 0 where a pixel is not valid (nodata) and takes no part.
 # valid: truth.zarr::valid
+# Weights of pixels: an array with some of the dimensions image, y, x, by name; it is repeated along others.
+# weights: truth.zarr::weights
 # Labels of pred that stand for "no class". Such a pixel is a miss of its true class.
 void_labels: {void_labels}
 # Where labels are not 0, 1, ...: which stored label is which class.

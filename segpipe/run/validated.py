@@ -98,6 +98,7 @@ class _Findings:
     documents: dict[tuple[str, str], Problem] = field(default_factory=dict)
     absent: list[Problem] = field(default_factory=list)
     invalid: list[Problem] = field(default_factory=list)
+    weights: list[Problem] = field(default_factory=list)
 
 
 def _read_all(plan: Plan, summary: PlanSummary, progress: Progress) -> _Findings:
@@ -118,6 +119,7 @@ def _read_all(plan: Plan, summary: PlanSummary, progress: Progress) -> _Findings
                 verdict = judge(bucket, counted.partial, config, fill_declared)
                 found.absent += [problem for problem in verdict.absent if _all_objects_there(bucket, problem)]
                 found.invalid += verdict.invalid
+                found.weights += verdict.wrong_weights
         work = Work(counted.images, counted.pixels, counted.stored_bytes)
         found.read += work
         progress.advance(work)
@@ -155,7 +157,7 @@ def _all_objects_there(bucket: Bucket, problem: Problem) -> bool:
 def _judge(plan: Plan, problems: list[Problem], found: _Findings, validated: Validated) -> None:
     """Raise what an evaluation would end with; keep what it would allow."""
     config = plan.config
-    errors = [*problems, *found.documents.values(), *found.changed]
+    errors = [*problems, *found.documents.values(), *found.changed, *found.weights]
     errors += found.absent if config.missing_chunks == "error" else []
     errors += [problem for problem in found.invalid if is_error(problem, config)]
     damaged = len({problem.image for problem in found.damaged})

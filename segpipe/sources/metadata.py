@@ -64,8 +64,8 @@ class ArrayMeta:
     whether a changed bit in a chunk is noticed. `class_axis` is the axis that runs over the classes where
     not labels are stored but logits and the like; None: there is no such axis. `representation` and
     `threshold` say what is stored (see `segpipe.sources.representations`). `laid` is given where an array is
-    laid over label maps by the names of its dimensions: for each dimension of label maps the axis of the array,
-    or -1: it has none, and is the same all along.
+    laid over label maps by the names of its dimensions: for each dimension of these the axis of the array, or
+    -1: it has none, and is the same all along.
     """
 
     path: str
