@@ -75,7 +75,7 @@ class ImageWeights:
 
         >>> alike = ImageWeights.of_weighted_pixels(None, 1, weight=12.0)
         >>> cells = ConfusionCells.from_dense(np.full((1, 3, 3), 3 << 30))
-        >>> alike.weighed(cells, 0).counts[0] / alike.per_pixel
+        >>> float(alike.weighed(cells, 0).counts[0] / alike.per_pixel)
         3.0
         """
         above, units = 0, np.full(images, 1 << WEIGHT_BITS)
