@@ -22,7 +22,7 @@ def mark_along_rows(labels: Any, width: int, inside: Any, alike: Any) -> None:
     """Mark pixels with `width` pixels of the same label on both sides in their row.
 
     Args:
-        labels: uint16 (row, column).
+        labels: uint8 or uint16 (row, column).
         inside: uint8, the same shape; gets 1 or 0.
         alike: uint8 (level, column), scratch: whether 2^level + 1 pixels from here on are alike; as many
             levels as `width` has bits, and one more.
@@ -50,7 +50,7 @@ def mark_across(labels: Any, width: int, inside: Any, run: Any) -> None:
     """Of the marked pixels, keep those with `width` marked ones of the same label before and behind.
 
     Args:
-        labels: uint16 (before, length, behind), along the middle axis; `inside` has the same shape.
+        labels: uint8 or uint16 (before, length, behind), along the middle axis; `inside` has the same shape.
         run: int32 (behind,), scratch: the length of the run that ends here.
     """
     before, length, behind = labels.shape

@@ -13,7 +13,7 @@ def add_hits(pixels: Any, own: Any, other: Any, steps: Any, num_classes: int, si
 
     Args:
         pixels: int64 (n,), indexes into `own` and `other` from which no step leads out of them.
-        own, other: uint16, flat: the class of a contour pixel; anything else is no class.
+        own, other: uint8 or uint16, flat: the class of a contour pixel; anything else is no class.
         steps: int64 (m,), to the pixels that are near, the nearest first.
         sizes, hits: int64 (K,), added to.
     """

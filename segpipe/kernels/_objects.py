@@ -13,7 +13,7 @@ def add_objects(objects: Any, own: Any, other: Any, pixels: Any, hits: Any, labe
 
     Args:
         objects: (n,), unsigned, the number of the object of a pixel, 0 for none.
-        own, other: uint16 (n,), labels.
+        own, other: uint8 or uint16 (n,), labels.
         pixels, hits: int64 (object + 1,): pixels of each, and those where `other` has the same label.
         labels: uint16 (object + 1,), of each.
     """

@@ -42,8 +42,9 @@ def softmax(scores: Any, top: Any, total: Any) -> None:
         top, total: float64 (pixel,), scratch.
     """
     classes, pixels = scores.shape
-    top[:] = scores[0]
-    total[:] = 0.0
+    # Loops also where a slice would do: a slice that is assigned to takes seconds to compile.
+    for x in range(pixels):
+        top[x], total[x] = scores[0, x], 0.0
     for class_id in range(1, classes):
         row = scores[class_id]
         for x in range(pixels):

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from segpipe.classes import LabelRules
 from segpipe.errors import ArrayError
 from segpipe.kernels.confusion import count_confusion
-from segpipe.kernels.outside import OUTSIDE, without_ignored
+from segpipe.kernels.outside import Codes, outside, without_ignored
 
 Core = tuple[slice, ...]
 """The part of an array that is counted; what lies around it is only looked at."""
-
-INTERIOR = OUTSIDE - 1
-"""The code of a pixel that lies in no band."""
 
 
 def count_bands(
@@ -56,10 +53,11 @@ def count_bands(
     sides = without_ignored(truth, pred, num_classes)
     if not truth.size:
         return np.zeros((3, num_classes), np.int64)
+    beyond = outside(sides[0])
     for side in sides:
-        np.copyto(side, INTERIOR, where=interior(side, width_px))
+        np.copyto(side, beyond - 1, where=interior(side, width_px))
     # Interior is a value that the rules do not name: a row and a column of its own, not those of ignored.
-    rules = LabelRules.of(num_classes, no_class=(num_classes, num_classes + 1, OUTSIDE))
+    rules = LabelRules.of(num_classes, no_class=(num_classes, num_classes + 1, beyond))
     one, other = (side[core][np.newaxis] for side in sides)
     cells = count_confusion(one, other, rules, rules)
     return _areas(cells.truth_codes, cells.pred_codes, cells.counts, num_classes)
@@ -77,7 +75,7 @@ def _areas(
     return areas[:, :num_classes].copy()
 
 
-def interior(labels: NDArray[np.uint16], width_px: int) -> NDArray[np.bool_]:
+def interior(labels: Codes, width_px: int) -> NDArray[np.bool_]:
     """The pixels whose square of side 2 `width_px` + 1 holds one label only, and lies in the image.
 
     Args:

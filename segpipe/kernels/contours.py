@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import ArrayError
 from segpipe.kernels.bands import Core
-from segpipe.kernels.outside import OUTSIDE, without_ignored
+from segpipe.kernels.outside import Codes, outside, without_ignored
 
 
 def count_contours(
@@ -51,7 +51,7 @@ def count_contours(
         from segpipe.kernels._contours import add_hits  # Numba is loaded here and nowhere earlier.
 
         sides = without_ignored(truth, pred, num_classes)
-        one, other = (np.pad(contours(side), tolerance_px, constant_values=OUTSIDE) for side in sides)
+        one, other = (_padded(contours(side), tolerance_px) for side in sides)
         steps = _steps(one.shape, tolerance_px)
         for own, across, (sizes, hits) in ((one, other, counts[:2]), (other, one, counts[2:])):
             pixels = _positions(own, tolerance_px, core)
@@ -59,30 +59,37 @@ def count_contours(
     return counts
 
 
-def contours(labels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """The labels of contour pixels, `OUTSIDE` elsewhere.
+def contours(labels: Codes) -> Codes:
+    """The labels of contour pixels, that of pixels outside elsewhere.
 
-    >>> contours(np.array([[3, 3, 4, 65535]], np.uint16)).tolist()
-    [[65535, 3, 4, 65535]]
+    >>> contours(np.array([[3, 3, 4, 255]], np.uint8)).tolist()
+    [[255, 3, 4, 255]]
     """
+    beyond = outside(labels)
     found = np.zeros(labels.shape, np.bool_)
     for axis in range(labels.ndim):
         along, marks = np.moveaxis(labels, axis, 0), np.moveaxis(found, axis, 0)
         differ = along[1:] != along[:-1]
-        differ &= along[1:] != OUTSIDE
-        differ &= along[:-1] != OUTSIDE
+        differ &= along[1:] != beyond
+        differ &= along[:-1] != beyond
         marks[1:] |= differ
         marks[:-1] |= differ
-    lines = np.full_like(labels, OUTSIDE)
+    lines = np.full_like(labels, beyond)
     np.copyto(lines, labels, where=found)
     return lines
 
 
-def _positions(padded: NDArray[np.uint16], margin: int, core: Core) -> NDArray[np.int64]:
+def _padded(lines: Codes, margin: int) -> Codes:
+    wide = np.full([side + 2 * margin for side in lines.shape], outside(lines), lines.dtype)
+    wide[tuple(slice(margin, margin + side) for side in lines.shape)] = lines
+    return wide
+
+
+def _positions(padded: Codes, margin: int, core: Core) -> NDArray[np.int64]:
     """Where contour pixels of the core lie in the padded array, as indexes into all of it."""
     own = tuple(slice(margin, side - margin) for side in padded.shape)
     within = np.zeros(padded.shape, np.bool_)
-    within[own][core] = padded[own][core] != OUTSIDE
+    within[own][core] = padded[own][core] != outside(padded)
     return np.flatnonzero(within)
 
 

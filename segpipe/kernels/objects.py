@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import ArrayError, ConfigError
-from segpipe.kernels.outside import without_ignored
+from segpipe.kernels.outside import Codes, without_ignored
 
 CONNECTIVITIES = {2: (4, 8), 3: (6, 26)}
 """Axes of an image -> over how many neighbours its pixels are connected: sides only, or corners too."""
@@ -91,9 +91,7 @@ def require_connectivity(axes: int, connectivity: int) -> None:
         raise ArrayError(message)
 
 
-def _objects(
-    own: NDArray[np.uint16], other: NDArray[np.uint16], num_classes: int, connectivity: int
-) -> Objects:
+def _objects(own: Codes, other: Codes, num_classes: int, connectivity: int) -> Objects:
     if not own.size:
         return np.empty(0, np.uint16), np.empty(0, np.int64), np.empty(0, np.int64)
     from segpipe.kernels._objects import add_objects  # Numba is loaded here and nowhere earlier.
@@ -105,9 +103,7 @@ def _objects(
     return labels[1:], pixels[1:], hits[1:]
 
 
-def _connected(
-    codes: NDArray[np.uint16], num_classes: int, connectivity: int
-) -> tuple[NDArray[np.uint32], int]:
+def _connected(codes: Codes, num_classes: int, connectivity: int) -> tuple[NDArray[np.uint32], int]:
     """The number of the object of every pixel, 0 where there is no class, and how many objects there are."""
     try:
         import cc3d
@@ -118,7 +114,7 @@ def _connected(
         )
         raise ConfigError(message) from error
 
-    classes = codes + np.uint16(1)
+    classes = codes + codes.dtype.type(1)
     np.copyto(classes, 0, where=codes >= num_classes)
     options: Any = {"connectivity": connectivity, "out_dtype": np.uint32}
     numbers, count = cc3d.connected_components(classes, return_N=True, **options)

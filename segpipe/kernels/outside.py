@@ -15,15 +15,20 @@ from numpy.typing import NDArray
 from segpipe.errors import ArrayError
 from segpipe.kernels.confusion import require_labels, require_same_shape
 
-OUTSIDE = (1 << 16) - 1
-"""The code of a pixel beyond the edge."""
+Codes = NDArray[np.uint8] | NDArray[np.uint16]
 
-MOST_CLASSES = OUTSIDE - 2
+RESERVED = 4
+"""Codes that are no class: K, K + 1, and the two largest numbers, for what is interior and outside."""
+
+MOST_CLASSES = (1 << 16) - RESERVED
 
 
-def without_ignored(
-    truth: NDArray[Any], pred: NDArray[Any], num_classes: int
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+def outside(codes: Codes) -> int:
+    """The code of a pixel beyond the edge: the largest number of the dtype."""
+    return int(np.iinfo(codes.dtype).max)
+
+
+def without_ignored(truth: NDArray[Any], pred: NDArray[Any], num_classes: int) -> tuple[Codes, Codes]:
     """Codes of truth and pred in which ignored pixels lie outside.
 
     Args:
@@ -32,14 +37,15 @@ def without_ignored(
         num_classes: K.
 
     Returns:
-        Two new arrays, uint16 and contiguous: `OUTSIDE` where truth is no class, else the codes.
+        Two new arrays, contiguous, uint8 or, if there are too many classes, uint16: 255 (65535) where truth
+        is no class, else the codes.
 
     Raises:
         ShapeError: the shapes differ.
         ArrayError: a dtype is no integer, or there are too many classes.
 
     >>> without_ignored(np.array([0, 1, 2, 3]), np.array([2, 1, 0, 1]), num_classes=2)
-    (array([    0,     1, 65535, 65535], dtype=uint16), array([    2,     1, 65535, 65535], dtype=uint16))
+    (array([  0,   1, 255, 255], dtype=uint8), array([  2,   1, 255, 255], dtype=uint8))
     """
     require_labels(truth, "truth")
     require_labels(pred, "pred")
@@ -47,8 +53,9 @@ def without_ignored(
     if num_classes > MOST_CLASSES:
         message = f"there are {num_classes} classes, expected at most {MOST_CLASSES}"
         raise ArrayError(message)
+    dtype: Any = np.uint8 if num_classes + RESERVED <= 1 << 8 else np.uint16
     ignored = truth >= num_classes
-    sides = np.array(truth, np.uint16, order="C"), np.array(pred, np.uint16, order="C")
-    for side in sides:
-        np.copyto(side, OUTSIDE, where=ignored)
-    return sides
+    one, other = np.array(truth, dtype, order="C"), np.array(pred, dtype, order="C")
+    for side in (one, other):
+        np.copyto(side, outside(side), where=ignored)
+    return one, other

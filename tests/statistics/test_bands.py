@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from segpipe.errors import ArrayError, ConfigError, ShapeError
 from segpipe.kernels.bands import count_bands
+from segpipe.kernels.contours import count_contours
+from segpipe.kernels.objects import count_objects
 from segpipe.statistics.base import STATISTICS, Pixels
 from tests.statistics import oracles
 from tests.statistics.maps import K, blocky_pairs, parts_with_halo
@@ -73,7 +75,27 @@ def test_what_cannot_be_counted_is_told() -> None:
         count_bands(HALF, HALF, 2, 0)
     with pytest.raises(ShapeError, match="shape"):
         count_bands(HALF, HALF[:3], 2, 1)
-    with pytest.raises(ArrayError, match="there are 65534 classes, expected at most 65533"):
-        count_bands(HALF, HALF, 65534, 1)
+    with pytest.raises(ArrayError, match="there are 65533 classes, expected at most 65532"):
+        count_bands(HALF, HALF, 65533, 1)
     with pytest.raises((ConfigError, ValueError), match="greater than or equal to 1"):
         STATISTICS["boundary_iou"](width_px=0)
+
+
+@pytest.mark.parametrize("classes", [252, 253])
+def test_many_classes_are_counted_as_few(classes: int) -> None:
+    """Codes of 253 classes and more do not fit in bytes beside what is outside and interior."""
+    rng = np.random.default_rng(0)
+    few = rng.integers(0, 6, (2, 6, 7)).repeat(2, axis=1).repeat(2, axis=2)
+    few[few == 5] = 4 + rng.integers(0, 2)
+    names = np.array([0, 1, classes - 2, classes - 1, classes, classes + 1])
+    for count in (
+        lambda *maps: count_bands(*maps, 2),
+        lambda *maps: count_contours(*maps, 1),
+        lambda *maps: _objects_of(*maps),
+    ):
+        np.testing.assert_array_equal(count(*names[few], classes)[:, names[:4]], count(*few, 4))
+
+
+def _objects_of(truth: NDArray[np.int64], pred: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    pairs = count_objects(truth, pred, classes, 8)
+    return np.array([np.bincount(side[0], side[part], classes) for side in pairs for part in (1, 2)])
