@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from segpipe.classes import ClassList
 from segpipe.kernels.cells import ConfusionCells
@@ -18,7 +18,7 @@ from segpipe.metrics.image_means import overall_values, pair_values, score_image
 from segpipe.metrics.resampling import Draws, Rows
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scoring import class_values, in_class_mean
-from segpipe.metrics.sums import row_means
+from segpipe.metrics.sums import cut_products, row_means
 from segpipe.metrics.weights import ImageWeights
 
 IntArray = NDArray[np.int64]
@@ -233,7 +233,7 @@ class _Scoring:
 
     def _weighted(self, images: IntArray, areas: IntArray) -> Rows:
         weights = self._table.weights[images, None]
-        return Rows(self._table.clusters[images], areas * weights >> self._shift)
+        return Rows(self._table.clusters[images], cut_products(areas, weights, self._shift))
 
     def _class_rows(self, images: IntArray, areas: IntArray) -> _Values:
         """The scores of a class in the images that have it."""
@@ -284,9 +284,11 @@ def _some_at_once(starts: IntArray) -> Iterator[range]:
 
 def _shift(table: ImageTable, largest: int) -> int:
     """How many bits areas have too many for int64: they are ratios in every metric, so all lose as many."""
-    pixels = table.valid * table.weights
-    totals = np.zeros(table.num_clusters, np.int64)
-    np.add.at(totals, table.clusters, pixels)
+    most = int(table.valid.max(initial=0)) * int(table.weights.max(initial=0)) * len(table.valid)
+    # Where pixels have weights, too, no int64 holds the sums.
+    kind: DTypeLike = np.int64 if most < 1 << 63 else object
+    totals = np.zeros(table.num_clusters, kind)
+    np.add.at(totals, table.clusters, table.valid.astype(kind) * table.weights.astype(kind))
     return max(0, (int(totals.max(initial=0)) * largest).bit_length() - SUM_BITS)
 
 

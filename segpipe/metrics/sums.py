@@ -19,6 +19,9 @@ IntArray = NDArray[np.int64]
 WEIGHT_BITS = 30
 """A weight is a whole number of 2^-30."""
 
+FACTOR_BITS = 31
+"""Of a factor in `cut_products`, at most, but for 2^31 itself."""
+
 HIGH_BITS, LOW_BITS = 32, 30
 """A term is whole + high * 2^-32 + low * 2^-62; 2^31 terms of at most 2^31 fit into int64."""
 
@@ -128,6 +131,23 @@ class FixedPointSums:
     def mean(self, number: IntArray | FloatArray) -> FloatArray:
         """The sums over the number of terms, or over their weight; NaN where that is 0."""
         return _means(_rounded(*self._parts), number)
+
+
+def cut_products(counts: IntArray, factors: IntArray, bits: int) -> IntArray:
+    """Exact products without their last bits, floor(counts * factors / 2^bits).
+
+    Args:
+        counts: none negative.
+        factors: 0 to 2^31, of the shape of the counts or one that it is repeated to.
+        bits: so many that what is left fits into int64.
+
+    >>> cut_products(np.array([2**62 + 8, 5]), np.array([2**30, 3]), 33).tolist()
+    [576460752303423489, 0]
+    """
+    high, low = (counts >> FACTOR_BITS) * factors, (counts & ((1 << FACTOR_BITS) - 1)) * factors
+    if bits >= FACTOR_BITS:
+        return high + (low >> FACTOR_BITS) >> bits - FACTOR_BITS
+    return (high << FACTOR_BITS - bits) + (low >> bits)
 
 
 class UnitSums:

@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.weighted import UNIT_BITS
-from segpipe.metrics.sums import WEIGHT_BITS
+from segpipe.metrics.sums import WEIGHT_BITS, cut_products
 
 SMALLEST, LARGEST = 1e-100, 1e100
 """Weights that are not 0."""
 
 SUM_BITS = 62
 """Of the sum of all weighted counts; where there are very many pixels, weights have fewer places."""
-
-LOW_BITS = 31
-"""Of a count, in a product with the weight of an image, which has 31 bits at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +90,7 @@ class ImageWeights:
         if not self.cut_bits:
             return cells.times(units)
         factors = np.repeat(units, np.diff(cells.offsets))
-        high, low = (cells.counts >> LOW_BITS) * factors, (cells.counts & ((1 << LOW_BITS) - 1)) * factors
-        if self.cut_bits >= LOW_BITS:
-            products = high + (low >> LOW_BITS) >> self.cut_bits - LOW_BITS
-        else:
-            products = (high << LOW_BITS - self.cut_bits) + (low >> self.cut_bits)
+        products = cut_products(cells.counts, factors, self.cut_bits)
         # What has a weight still occurs, however little that is.
         products = np.maximum(products, (cells.counts > 0) & (factors > 0))
         return ConfusionCells(cells.num_classes, cells.offsets, cells.cells, products)
