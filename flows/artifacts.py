@@ -9,6 +9,7 @@ from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -126,6 +127,10 @@ def publish_artifacts(folder: Path) -> None:
     coverage = markdown_text(coverage_line(run.summary))
     title = f"Report of {suite}/{model}. {coverage}"
     create_markdown_artifact(text, artifact_key(suite, model, "report"), title)
+    link = artifact_key(suite, model, "link")
+    create_link_artifact(
+        report.absolute().as_uri(), "report.md", link, f"Where the report of {suite}/{model} is"
+    )
     tables = {"classes": per_class_table(run.computed), "worst-images": worst_images_table(run.results)}
     for name, table in tables.items():
         described = f"{table.title}. {coverage}"

@@ -13,7 +13,7 @@ if __name__ == "__main__":
     # The command starts Prefect's API before Prefect itself is loaded, so it goes before all that follows.
     # Dask's worker processes load the main module again: let it be the command, which knows no Prefect.
     sys.modules["__main__"] = command
-    command.main()
+    command.main(command.evaluate, "python -m flows.evaluate")
 
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -41,6 +41,10 @@ from segpipe.run import stages
 from segpipe.run.evaluate import Steps, evaluate_each, runs_of
 from segpipe.run.progress import SILENT, Progress
 
+TAGS = ["segpipe"]
+SHORT_S, LONG_S = 6 * 3600, 7 * 86_400
+"""A stage that takes longer than this hangs: counting may take days, and ends at the deadline of a night."""
+
 watcher: ContextVar[Progress] = ContextVar("watcher", default=SILENT)
 """Who else is told how far the run is: the terminal that started the flow."""
 
@@ -59,13 +63,18 @@ async def infrastructure_only(task: Task[Any, Any], task_run: TaskRun, state: St
     return isinstance(error, InfrastructureError)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="start {config.suite}/{config.model}")
+@task(
+    cache_policy=NO_CACHE,
+    task_run_name="start {config.suite}/{config.model}",
+    tags=TAGS,
+    timeout_seconds=SHORT_S,
+)
 def start(config: EvaluationConfig) -> str:
     """Make the run's folder."""
     return str(stages.start(config))
 
 
-@task(cache_policy=NO_CACHE, task_run_name="plan {run}")
+@task(cache_policy=NO_CACHE, task_run_name="plan {run}", tags=TAGS, timeout_seconds=SHORT_S)
 def plan(run: str) -> None:
     """Inventory, alignment, buckets."""
     progress = Both(watcher.get(), ArtifactProgress())
@@ -76,6 +85,8 @@ def plan(run: str) -> None:
 @task(
     cache_policy=NO_CACHE,
     task_run_name="count {run}",
+    tags=TAGS,
+    timeout_seconds=LONG_S,
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=infrastructure_only,
@@ -86,28 +97,21 @@ def count(run: str, companions: list[str], until: datetime | None = None) -> Non
     stages.count(Path(run), Both(watcher.get(), ArtifactProgress()), list(map(Path, companions)), until)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="reduce {run}")
+@task(cache_policy=NO_CACHE, task_run_name="reduce {run}", tags=TAGS, timeout_seconds=SHORT_S)
 def reduce(run: str) -> None:
     """Counts of the plan's buckets into one dataset."""
     watcher.get().stage("reduce")
     stages.reduce(Path(run))
 
 
-@task(cache_policy=NO_CACHE, task_run_name="score {run}")
+@task(cache_policy=NO_CACHE, task_run_name="score {run}", tags=TAGS, timeout_seconds=SHORT_S)
 def score(run: str) -> None:
     """Counts into scores."""
     watcher.get().stage("score")
     stages.score(Path(run))
 
 
-@task(cache_policy=NO_CACHE, task_run_name="gate {run}")
-def gate(run: str) -> None:
-    """Scores against the gates; what they say is in the report, and decides the final state."""
-    watcher.get().stage("gate")
-    stages.gate(Path(run))
-
-
-@task(cache_policy=NO_CACHE, task_run_name="report {run}")
+@task(cache_policy=NO_CACHE, task_run_name="report {run}", tags=TAGS, timeout_seconds=SHORT_S)
 def report(run: str) -> None:
     """Scores into files, and into artifacts of this flow run."""
     watcher.get().stage("report")
@@ -115,7 +119,7 @@ def report(run: str) -> None:
     publish_artifacts(Path(run))
 
 
-@task(cache_policy=NO_CACHE, task_run_name="publish {run}")
+@task(cache_policy=NO_CACHE, task_run_name="publish {run}", tags=TAGS, timeout_seconds=SHORT_S)
 def publish(run: str) -> None:
     """The manifest last, then `latest`."""
     watcher.get().stage("publish")
@@ -161,7 +165,7 @@ class TaskSteps(Steps):
 
     def finish(self, run: Path) -> None:
         """All that follows counting."""
-        for stage in (reduce, score, gate, report):
+        for stage in (reduce, score, report):
             stage(str(run))
         self._before_publish()
         publish(str(run))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules, class_id
-from segpipe.criteria import LATEST, GateConfig, IntervalRules, SliceConfig
+from segpipe.criteria import IntervalRules, SliceConfig
 from segpipe.errors import ConfigError
 from segpipe.query import Query
 from segpipe.resources import config_text
@@ -442,7 +442,6 @@ class EvaluationConfig(Frozen):
     slices: tuple[SliceConfig, ...] = ()
     min_slice_images: int = Field(default=1, ge=1)
     intervals: IntervalRules | None = None
-    gates: tuple[GateConfig, ...] = ()
 
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)
@@ -489,7 +488,6 @@ class EvaluationConfig(Frozen):
                 self.rules(side)
             self.excluded()
             self.slicings()
-            self.named_gates()
         if self.model in self.also:
             message = f"also: {self.model!r} is the model of `pred` already; each model has a name of its own"
             raise ValueError(message)
@@ -505,7 +503,7 @@ class EvaluationConfig(Frozen):
             update={"path": _absolute(self.image_table.path)}
         )
         rest: dict[str, Any] = {"image_table": table, "layout": _absolute_table(self.layout)}
-        rest |= {"results": _absolute(self.results), "gates": tuple(map(_absolute_baseline, self.gates))}
+        rest |= {"results": _absolute(self.results)}
         if self.select is not None and isinstance(self.select.ids, str):
             rest["select"] = self.select.model_copy(update={"ids": _absolute(self.select.ids)})
         return self.model_copy(update={**changed, **rest})
@@ -540,33 +538,10 @@ class EvaluationConfig(Frozen):
         return tuple(sorted({self.class_id(name, "exclude_classes") for name in self.exclude_classes}))
 
     def slicings(self) -> tuple[SliceConfig, ...]:
-        """The ways to cut images into slices, each once, classes by name; those that gates need too."""
+        """The ways to cut images into slices, each once, classes by name."""
         names = self.classes.names
         found = [_named_class(one, names, f"slices.{at}") for at, one in enumerate(self.slices)]
-        ways = {_cut_by(one) for one in found}
-        for gate in self.named_gates():
-            if gate.slicing is not None and _cut_by(gate.slicing) not in ways:
-                found.append(gate.slicing)
         return tuple(dict.fromkeys(found))
-
-    def named_gates(self) -> tuple[GateConfig, ...]:
-        """The gates, classes by name."""
-        return tuple(self._named_gate(gate, f"gates.{at}") for at, gate in enumerate(self.gates))
-
-    def _named_gate(self, gate: GateConfig, key: str) -> GateConfig:
-        names, groups = self.classes.names, self.classes.groups
-        changed: dict[str, Any] = {}
-        if gate.of_class is not None:
-            changed["of_class"] = names[class_id(gate.of_class, names, f"{key}.class")]
-        if gate.group is not None and gate.group not in groups:
-            known = ", ".join(groups) or "none"
-            message = f"{key}.group: no group of classes {gate.group!r}; there are: {known}"
-            raise ConfigError(message)
-        for word in ("has_class", "without_class"):
-            if word in gate.slice:
-                at = class_id(_class_ref(gate.slice[word]), names, f"{key}.slice.{word}")
-                changed["slice"] = {word: names[at]}
-        return gate.model_copy(update=changed)
 
     def rules(self, side: Side) -> LabelRules:
         """What the raw values of one side mean.
@@ -631,12 +606,6 @@ def _absolute_table(layout: LayoutConfig) -> LayoutConfig:
         if isinstance(table, str)
         else layout
     )
-
-
-def _absolute_baseline(gate: GateConfig) -> GateConfig:
-    if gate.baseline in (None, LATEST):
-        return gate
-    return gate.model_copy(update={"baseline": _absolute(str(gate.baseline))})
 
 
 def _absolute(address: str) -> str:
@@ -716,13 +685,36 @@ def make_config(
             f"{source}: found {type(values).__name__}, expected keys and values (suite, truth, pred, ...)"
         )
         raise ConfigError(message)
+    return checked(EvaluationConfig, values, overrides, source=source)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_checked(model: type[Model], path: str | Path, overrides: Iterable[str] = ()) -> Model:
+    """Read a file that configures something else than one evaluation (see `load_config`)."""
+    values = read_yaml(Path(path))
+    if not isinstance(values, Mapping):
+        message = f"{path}: found {type(values).__name__}, expected keys and values"
+        raise ConfigError(message)
+    return checked(model, values, overrides, source=str(path))
+
+
+def checked(
+    model: type[Model], values: Mapping[str, Any], overrides: Iterable[str] = (), *, source: str
+) -> Model:
+    """A model from plain values, with overrides such as `evaluation.cluster=threads`.
+
+    Raises:
+        ConfigError: all mistakes, with their keys.
+    """
     changed: dict[str, Any] = dict(values)
     for text in overrides:
         _override(changed, text)
     try:
-        return EvaluationConfig.model_validate(changed)
+        return model.model_validate(changed)
     except ValidationError as error:
-        lines = mistakes(error)
+        lines = mistakes(error, model=None if model is EvaluationConfig else model)
         message = f"{source}: " + ("\n" + " " * 4 if len(lines) > 1 else "") + "\n    ".join(lines)
         raise ConfigError(message) from None
 
@@ -753,15 +745,6 @@ def interval_rules(value: Any) -> IntervalRules:
     except ValidationError as error:
         message = "; ".join(mistakes(error, "intervals", IntervalRules))
         raise ConfigError(message) from None
-
-
-def _class_ref(value: Any) -> int | str:
-    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _cut_by(one: SliceConfig) -> tuple[Any, ...]:
-    """Columns in any order, or the class: what tells in which slicing a gate finds its slice."""
-    return (frozenset(one.by), one.has_class)
 
 
 def _named_class(one: SliceConfig, classes: Sequence[str], key: str) -> SliceConfig:
@@ -804,9 +787,9 @@ def _mistake(item: dict[str, Any], part: str = "", model: type[BaseModel] | None
     if item["type"] == "missing":
         return f"{key}: is missing"
     if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"]) if model is None else list(model.model_fields)
+        known = _known_keys(item["loc"], model)
         near = get_close_matches(str(item["loc"][-1]), known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}" if known else ""
         return f"{key}: no such key{hint}"
     text = EXPECTED.get(item["type"], item["msg"]).removeprefix("Value error, ").removeprefix(f"{key}: ")
     found = item.get("input")
@@ -817,7 +800,12 @@ def _mistake(item: dict[str, Any], part: str = "", model: type[BaseModel] | None
     return f"{where}{text[:1].lower()}{text[1:]}{shown}"
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(location: tuple[int | str, ...], whole: type[BaseModel] | None) -> list[str]:
+    """The keys that may stand where an unknown one was found; `whole` is None for an evaluation."""
+    if whole is not None and len(location) == 1:
+        return list(whole.model_fields)
+    if whole is not None:
+        return _known_keys(location[1:], None) if location[0] == "evaluation" else []
     inside: dict[str, type[BaseModel]] = {
         "truth": SideConfig,
         "pred": SideConfig,
@@ -827,7 +815,6 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "intervals": IntervalRules,
         "select": SelectConfig,
         **dict.fromkeys(("slices", "by"), SliceConfig),
-        "gates": GateConfig,
     }
     model = inside.get(str(location[0]), EvaluationConfig) if len(location) > 1 else EvaluationConfig
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return list(model.model_fields)

@@ -43,7 +43,7 @@ STATES = {
 }
 """Exit code -> the word for how an evaluation ended."""
 
-EVALUATED = ("complete", "gate failed")
+EVALUATED = ("complete", "gate_failed")
 """States of published runs that there is no reason to repeat."""
 
 SHOWN_OUTCOMES = 60
@@ -172,6 +172,22 @@ class Batch:
         """Whether somebody should be told: something failed or is late, or a score falls."""
         return self.exit_code != EXIT_OK or any(one.trend == "falling" for one in self.outcomes)
 
+    def table(self) -> list[dict[str, str]]:
+        """One row for each store, of printable texts."""
+        return [
+            {
+                "model": one.model,
+                "day": one.day,
+                "state": one.state,
+                "score": "" if one.score is None else score_text(one.score),
+                "change": "" if one.change is None else f"{one.change:+.4f}",
+                "trend": one.trend,
+                "why": printable(one.message.split("\n")[0]),
+                "run": printable(one.run),
+            }
+            for one in self.outcomes
+        ]
+
     def text(self) -> str:
         """For people: the state, then a line for each store, what is wrong first."""
         ordered = sorted(self.outcomes, key=lambda one: (one.exit_code == EXIT_OK, one.state == "unchanged"))
@@ -189,6 +205,17 @@ class Batch:
             "exit_code": self.exit_code,
             "outcomes": outcomes,
         }
+
+
+class BatchError(SegpipeError):
+    """Not all stores of a batch were evaluated well; `batch` tells each of them."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch, self.exit_code = batch, batch.exit_code
+        super().__init__(batch.text())
+
+    def __reduce__(self) -> tuple[type[BatchError], tuple[Batch]]:
+        return type(self), (self.batch,)
 
 
 def is_evaluated(config: EvaluationConfig) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from segpipe.config import EvaluationConfig
-from segpipe.errors import ConfigError, GateError, IncompleteError, SegpipeError
+from segpipe.errors import ConfigError, IncompleteError, SegpipeError
 from segpipe.run import stages
 from segpipe.run.progress import SILENT, Progress
 
@@ -85,7 +85,7 @@ class Steps:
 
     def finish(self, run: Path) -> None:
         """All that follows counting."""
-        for stage in (stages.reduce, stages.score, stages.gate, stages.report):
+        for stage in (stages.reduce, stages.score, stages.report):
             self._progress.stage(stage.__name__)
             stage(run)
         self._before_publish()
@@ -126,15 +126,13 @@ def runs_of(done: Sequence[Evaluated]) -> list[Path]:
     """The runs of models of which none has failed.
 
     Raises:
-        SegpipeError: of the highest exit code, and of such the first; with the name of the model where there
-            are several.
+        SegpipeError: the first error, with the name of the model where there are several.
     """
-    failures = [(one.error, one.config.model) for one in done if one.error is not None]
-    if failures:
-        error, model = max(failures, key=lambda failure: failure[0].exit_code)
-        if len(done) > 1:
-            error.add_note(f"model {model}")
-        raise error
+    for one in done:
+        if one.error is not None:
+            if len(done) > 1:
+                one.error.add_note(f"model {one.config.model}")
+            raise one.error
     return [one.run for one in done if one.run is not None]
 
 
@@ -155,7 +153,7 @@ def _noted(run: Path) -> Iterator[None]:
     """Write a failure into the run's record; a run that was published has not failed."""
     try:
         yield
-    except (IncompleteError, GateError) as error:
+    except IncompleteError as error:
         if not error.run:
             stages.fail(run, error)
         raise

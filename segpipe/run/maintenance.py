@@ -24,7 +24,7 @@ from pydantic import Field
 from segpipe.config import PARTIALS_FOLDER
 from segpipe.counts.counting import PLAN_NAME, BucketPart, count_in_memory, read_context
 from segpipe.counts.partials import DamagedPartialError, PartialStore, decode, encode
-from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, InputError, Problem
+from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, InputError, Problem, SegpipeError
 from segpipe.planning.plan_file import named_keys, num_buckets, read_buckets
 from segpipe.run.history import add_row, has_row, model_folders, published_runs
 from segpipe.run.latest import LATEST_NAME
@@ -133,6 +133,17 @@ class Maintained:
         return {**asdict(self), "exit_code": self.exit_code}
 
 
+class MaintenanceError(SegpipeError):
+    """Something is not as it was written; `done` tells what."""
+
+    def __init__(self, done: Maintained) -> None:
+        self.done, self.exit_code = done, done.exit_code
+        super().__init__(done.text())
+
+    def __reduce__(self) -> tuple[type[MaintenanceError], tuple[Maintained]]:
+        return type(self), (self.done,)
+
+
 def run_maintenance(
     config: MaintenanceConfig,
     collect: Callable[[MaintenanceConfig], Collected] | None = None,
@@ -171,7 +182,7 @@ def repair_history(results: Path) -> int:
             if not has_row(run):
                 state = read_state(run).get("state")
                 # A run that did not come to its end has not moved `latest`.
-                add_row(run, state if state in ("complete", "gate failed") else "incomplete")
+                add_row(run, state if state in ("complete", "gate_failed") else "incomplete")
                 rows += 1
     return rows
 

@@ -82,6 +82,11 @@ class NightlyConfig(BatchConfig):
         """The day that tonight's predictions carry."""
         return now.astimezone(ZoneInfo(self.timezone)).date() - timedelta(days=self.days_ago)
 
+    @property
+    def tonight(self) -> date:
+        """The day that the predictions of this very night carry."""
+        return self.night(now_utc())
+
     def until(self, now: datetime) -> datetime | None:
         """When a night that begins now has to end."""
         if self.deadline is None:

@@ -46,6 +46,16 @@ class ReprocessConfig(BatchConfig):
             raise ValueError(message)
         return self
 
+    @property
+    def title(self) -> str:
+        """What is done, in words."""
+        days = (
+            f", {self.since or 'the first day'} to {self.until or 'the last'}"
+            if self.pattern.has_date
+            else ""
+        )
+        return f"reprocess {self.evaluation.suite}{days}"
+
     def chosen(self) -> list[FoundStore]:
         """The stores of the models and days asked for."""
         first, last = self.since or date.min, self.until or date.max
@@ -88,14 +98,11 @@ def run_reprocess(
     Returns:
         What became of every store. One that fails stops no other.
     """
-    title = f"reprocess {config.evaluation.suite}"
-    if config.since or config.until:
-        title += f", {config.since or 'the first day'} to {config.until or 'the last'}"
     folder = Path(config.evaluation.results) / config.evaluation.suite
-    with hold(folder / LEASE_NAME, title, waiting=note) as lease:
+    with hold(folder / LEASE_NAME, config.title, waiting=note) as lease:
         stores, outcomes = look(config)
         done = evaluate_days(config, stores, steps(lease.check), TrendRule())
-        return Batch(title, (*outcomes, *done))
+        return Batch(config.title, (*outcomes, *done))
 
 
 def reprocess(config: ReprocessConfig, *, progress: Progress = SILENT) -> Batch:

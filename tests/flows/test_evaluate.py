@@ -109,9 +109,7 @@ def test_runs_are_named_after_suite_and_model(config: EvaluationConfig) -> None:
     flow_run, task_runs = names_of_runs(state)
     assert flow_run == "Flow_tests/model_a"
     (path,) = state.result()
-    stage_names = [
-        f"{name} {path}" for name in ("plan", "count", "reduce", "score", "gate", "report", "publish")
-    ]
+    stage_names = [f"{name} {path}" for name in ("plan", "count", "reduce", "score", "report", "publish")]
     assert task_runs == ["start Flow_tests/model_a", *stage_names]
 
 
@@ -173,7 +171,7 @@ def test_a_cluster_that_stays_away_is_infrastructure(
     monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
     tries: list[Path] = []
 
-    def lost(run: Path, progress: Any, companions: Any, until: Any) -> None:
+    def lost(run: Path, progress: Any, companions: Any) -> None:
         tries.append(run)
         message = "the cluster was lost"
         raise InfrastructureError(message)
@@ -190,7 +188,7 @@ def test_data_that_changed_while_they_were_counted_are_not_tried_again(
     """The plan no longer holds: only a new run helps."""
     tries: list[Path] = []
 
-    def refused(run: Path, progress: Any, companions: Any, until: Any) -> None:
+    def refused(run: Path, progress: Any, companions: Any) -> None:
         tries.append(run)
         raise InputChangedError(Problem(kind="input changed", found="another object"))
 
@@ -202,7 +200,7 @@ def test_data_that_changed_while_they_were_counted_are_not_tried_again(
 def test_an_interrupt_is_noted_in_the_run(config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever Prefect makes of it, run.json says `interrupted`."""
 
-    def interrupted(run: Path, progress: Any, companions: Any, until: Any) -> None:
+    def interrupted(run: Path, progress: Any, companions: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, "count", interrupted)
@@ -241,7 +239,7 @@ def test_whoever_watches_is_told_too(config: EvaluationConfig) -> None:
         ended(config)
     finally:
         watcher.reset(token)
-    stage_names = ["reduce", "score", "gate", "report", "publish"]
+    stage_names = ["reduce", "score", "report", "publish"]
     assert heard.words == ["plan", "count", "12 images", "counted", *stage_names]
     assert heard.counted.images == 12
 

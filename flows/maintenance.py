@@ -1,0 +1,65 @@
+"""The upkeep of a results folder as a flow.
+
+From a shell: `python -m flows.maintenance maintenance.yaml --set dry_run=true`.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+
+    from flows import command
+
+    sys.modules["__main__"] = command
+    command.main(command.maintenance, "python -m flows.maintenance")
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+
+from flows.evaluate import SHORT_S, TAGS, failed
+from flows.hooks import tell
+from segpipe.errors import EXIT_OK, SegpipeError
+from segpipe.reports.text import fenced
+from segpipe.run.maintenance import (
+    Collected,
+    MaintenanceConfig,
+    MaintenanceError,
+    Verified,
+    collect_partials,
+    run_maintenance,
+    verify_sample,
+)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="collect partials", tags=TAGS, timeout_seconds=SHORT_S)
+def collect(config: MaintenanceConfig) -> Collected:
+    """Remove partial counts that no run names."""
+    return collect_partials(config)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="count a sample again", tags=TAGS, timeout_seconds=SHORT_S)
+def verify(config: MaintenanceConfig) -> Verified:
+    """Count some buckets again and compare."""
+    return verify_sample(config)
+
+
+@flow(name="maintenance", flow_run_name="maintenance {config.results}", on_failure=[tell], on_crashed=[tell])
+def maintenance(config: MaintenanceConfig) -> State[Any]:
+    """Remove what no run names, write missing rows of the history, verify a sample.
+
+    The final state is Completed; or InfrastructureFailed, if something is not as it was written.
+    """
+    try:
+        done = run_maintenance(config, collect, verify, get_run_logger().warning)
+    except SegpipeError as error:
+        return failed(error)
+    create_markdown_artifact(fenced(done.text()), "maintenance", f"Upkeep of {config.results}")
+    if done.exit_code != EXIT_OK:
+        return failed(MaintenanceError(done))
+    return Completed(message=done.text(), data=done)
