@@ -112,7 +112,7 @@ class TestS3:
         self, proxy: Faulty, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The error is one of the infrastructure, no image is quarantined, and the same call goes on."""
-        monkeypatch.setenv("SEGPIPE_STORE_TIMEOUT", "0.5")
+        monkeypatch.setenv("SEGPIPE_STORE_TIMEOUT", "2")
         config = at(f"s3://{BUCKET}/a", tmp_path, cluster={"kind": "threads", "threads": 1})
         left = iter(range(8))
         proxy.plan = lambda method, path: "503" if CHUNK in path and next(left, None) is None else None
@@ -207,7 +207,7 @@ class TestSecrets:
         environment = {
             **os.environ,
             "SEGPIPE_TRACEBACK": "1",
-            "SEGPIPE_STORE_TIMEOUT": "0.4" if fault == "503" else "12",
+            "SEGPIPE_STORE_TIMEOUT": "1.5" if fault == "503" else "12",
         }
         done = warm.run(COMMAND, ["evaluate", config], environment=environment)
         assert done.returncode == {None: 0, "403 AccessDenied": 1, "503": 4}[fault], done.stderr
