@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,18 @@ from numpy.typing import NDArray
 from segpipe.classes import LabelRules
 from segpipe.kernels.confusion import count_confusion
 from segpipe.kernels.oracle import count_confusion_plainly
+from tests.thorough import THOROUGH
 
 BIG = [">i2", ">u2", ">i4", ">u4", ">i8", ">u8"]
 DTYPES = ["bool", *"u1 i1 u2 i2 u4 i4 u8 i8".split(), *BIG]
+_OTHERS = DTYPES[7:] + DTYPES[:7]
+PAIRS = (
+    list(product(DTYPES, DTYPES))
+    if THOROUGH
+    else [*((one, one) for one in DTYPES), *zip(DTYPES, _OTHERS, strict=True)]
+)
+"""Dtypes of truth and pred; the kernel is compiled for each pair of widths and byte orders, in a second."""
+
 NUM_CLASSES = [1, 2, 19, 150, 1000]
 SHORT_PX = 4
 EXTREMES = [0, 1, 2, 127, 128, 254, 255, 256, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]

@@ -14,14 +14,13 @@ from segpipe.classes import LabelRules
 from segpipe.errors import ArrayError, ShapeError
 from segpipe.kernels import _call, _runs, _scratch
 from segpipe.kernels.confusion import count_confusion
-from tests.kernels.label_arrays import DTYPES, NUM_CLASSES, drawn, label_rules, require_same, some_values
+from tests.kernels.label_arrays import NUM_CLASSES, PAIRS, drawn, label_rules, require_same, some_values
 
 STRIP = _runs.STRIP
 NOISE, SHORT, BLOB, LONG = 1, 4, 23, 5000
 
 
-@pytest.mark.parametrize("truth_dtype", DTYPES)
-@pytest.mark.parametrize("pred_dtype", DTYPES)
+@pytest.mark.parametrize(("truth_dtype", "pred_dtype"), PAIRS)
 def test_every_pair_of_dtypes_is_counted(truth_dtype, pred_dtype):
     truth_rules, pred_rules = LabelRules.of(19, no_class=[255, -1]), LabelRules.of(19, no_class=[-1])
     for run_px in (NOISE, BLOB):
@@ -49,8 +48,9 @@ def test_any_number_of_classes_is_counted(num_classes, dtype):
 
 
 @settings(max_examples=150)
-@given(data=st.data(), truth_dtype=st.sampled_from(DTYPES), pred_dtype=st.sampled_from(DTYPES))
-def test_any_rules_and_shapes_are_counted(data, truth_dtype, pred_dtype):
+@given(data=st.data(), dtypes=st.sampled_from(PAIRS))
+def test_any_rules_and_shapes_are_counted(data, dtypes):
+    truth_dtype, pred_dtype = dtypes
     truth_rules = data.draw(label_rules())
     pred_rules = data.draw(label_rules(truth_rules.num_classes))
     shape = (data.draw(st.integers(0, 3)), *data.draw(st.lists(st.integers(0, 9), max_size=3)))

@@ -18,8 +18,8 @@ import numpy as np
 from segpipe.classes import LabelRules
 from segpipe.kernels.confusion import count_confusion
 assert "numba" not in sys.modules, "numba is loaded before counting"
-for dtype in (np.uint8, np.uint16):
-    count_confusion(np.zeros((1, 1), dtype), np.zeros((1, 1), dtype), LabelRules.of(1), LabelRules.of(1))
+nothing = np.zeros((1, 1), np.uint8)
+count_confusion(nothing, nothing, LabelRules.of(1), LabelRules.of(1))
 from segpipe.kernels import _runs
 stats = _runs._count_images.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), len(_runs._count_images.signatures))
@@ -45,7 +45,7 @@ def test_a_second_process_loads_what_the_first_compiled(tmp_path):
     folder = tmp_path / "numba"
     run_python(COUNT, NUMBA_CACHE_DIR=str(folder))
     assert list(folder.rglob("*.nbi"))
-    assert run_python(COUNT, NUMBA_CACHE_DIR=str(folder)) == "2 0 2"
+    assert run_python(COUNT, NUMBA_CACHE_DIR=str(folder)) == "1 0 1"
 
 
 def test_importing_the_kernels_loads_no_numba():

@@ -11,15 +11,24 @@ import pytest
 import xarray as xr
 
 from segpipe.run.evaluate import evaluate
-from tests.run.datasets import extended_matrix, figures, label_maps, pair_config
+from segpipe.sources import storage
+from tests.run.datasets import extended_matrix, figures, label_maps, pair_config, write_pair
 
 
-@pytest.fixture
-def reference(pair: Path) -> dict[str, bytes]:
-    """The figures of a run on one thread."""
-    return figures(
-        evaluate(pair_config(pair, results=f"{pair}/one", cluster={"kind": "threads", "threads": 1}))
-    )
+@pytest.fixture(scope="module")
+def one_thread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the pair on one thread."""
+    folder = tmp_path_factory.mktemp("pair")
+    write_pair(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "RACY_S", 0.02)
+        return evaluate(pair_config(folder, cluster={"kind": "threads", "threads": 1}))
+
+
+@pytest.fixture(scope="module")
+def reference(one_thread: Path) -> dict[str, bytes]:
+    """Its figures."""
+    return figures(one_thread)
 
 
 def test_counts_are_those_of_the_oracle(pair: Path) -> None:
@@ -38,14 +47,13 @@ def test_counts_are_those_of_the_oracle(pair: Path) -> None:
         {"bucket_images": 1000},
         {"fingerprint": "content"},
         {"cluster": {"kind": "threads", "threads": 4}},
-        {"cluster": {"kind": "local", "workers": 2}},
     ],
     ids=str,
 )
 def test_figures_are_the_same_bytes(
     pair: Path, reference: dict[str, bytes], settings: dict[str, Any]
 ) -> None:
-    """Bucket size, fingerprints, threads and worker processes change no byte."""
+    """Bucket size, fingerprints and threads change no byte."""
     assert figures(evaluate(pair_config(pair, **settings))) == reference
 
 
@@ -70,13 +78,17 @@ def test_other_folder_same_figures(pair: Path, reference: dict[str, bytes], tmp_
     assert figures(evaluate(pair_config(other))) == reference
 
 
-def test_partial_counts_are_the_same_bytes(pair: Path) -> None:
+def test_figures_and_partial_counts_of_worker_processes_are_the_same_bytes(
+    pair: Path, reference: dict[str, bytes]
+) -> None:
     """Whoever counts a bucket writes the same bytes under the same key."""
+    evaluate(pair_config(pair, results=f"{pair}/threads"))
+    run = evaluate(pair_config(pair, cluster={"kind": "local", "workers": 2}))
     stores = []
-    for name, cluster in (("a", "threads"), ("b", {"kind": "local", "workers": 2})):
-        evaluate(pair_config(pair, results=f"{pair}/{name}", cluster=cluster))
-        files = (pair / name / "partials").rglob("*")
+    for results in ("threads", "results"):
+        files = (pair / results / "partials").rglob("*")
         stores.append({path.name: path.read_bytes() for path in files if path.is_file()})
 
     assert len(stores[0]) == 4
     assert stores[0] == stores[1]
+    assert figures(run) == reference
