@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from segpipe.sources import storage
-from tests.bench import document, engine, kernel, layouts, logits, loops, reading, remote, stores
+from segpipe.statistics.base import STATISTICS
+from tests.bench import document, engine, kernel, layouts, logits, loops, reading, remote, statistics, stores
 from tests.bench.scale import SMALL
 from tests.bench.stores import Form, label_maps, write_copied, write_stacked
 from tests.bench.timing import Timing, take_turns
@@ -27,6 +28,12 @@ def test_argmax_table_has_a_row_for_each_case() -> None:
     rows = logits.section(SMALL).splitlines()
     assert rows[-1].startswith("| 19 | float32 | last |")
     assert rows[-1].count("|") == rows[-3].count("|")
+
+
+def test_statistics_table_has_a_row_for_each_statistic() -> None:
+    """All that are registered, label maps and scores."""
+    rows = statistics.section(SMALL).splitlines()[-len(STATISTICS) :]
+    assert {row.split(" | ")[0] for row in rows} == {f"| {kind}" for kind in STATISTICS}
 
 
 def test_layouts_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

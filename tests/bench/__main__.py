@@ -13,6 +13,7 @@ from pathlib import Path
 TITLES = {
     "kernel": "The kernel",
     "logits": "Logits",
+    "statistics": "Statistics beside the confusion matrix",
     "reading": "Reading",
     "engine": "The counting stage and the whole command",
     "layouts": "Layouts",
