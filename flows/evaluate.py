@@ -111,6 +111,13 @@ def score(run: str) -> None:
     stages.score(Path(run))
 
 
+@task(cache_policy=NO_CACHE, task_run_name="gate {run}", tags=TAGS, timeout_seconds=SHORT_S)
+def gate(run: str) -> None:
+    """Scores against the gates; what they say is in the report, and decides the final state."""
+    watcher.get().stage("gate")
+    stages.gate(Path(run))
+
+
 @task(cache_policy=NO_CACHE, task_run_name="report {run}", tags=TAGS, timeout_seconds=SHORT_S)
 def report(run: str) -> None:
     """Scores into files, and into artifacts of this flow run."""
@@ -165,7 +172,7 @@ class TaskSteps(Steps):
 
     def finish(self, run: Path) -> None:
         """All that follows counting."""
-        for stage in (reduce, score, report):
+        for stage in (reduce, score, gate, report):
             stage(str(run))
         self._before_publish()
         publish(str(run))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from segpipe.config import EvaluationConfig, load_config
     from segpipe.errors import (
         ConfigError,
+        GateError,
         IncompleteError,
         InfrastructureError,
         InputChangedError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Problem,
         SegpipeError,
     )
+    from segpipe.run.gated import gate
     from segpipe.run.library import evaluate, evaluate_models
     from segpipe.run.opened import Run, open_run
     from segpipe.writing.create import create_store
@@ -39,6 +41,7 @@ __all__ = [
     "ConfigError",
     "ConfusionAccumulator",
     "EvaluationConfig",
+    "GateError",
     "IncompleteError",
     "InfrastructureError",
     "InputChangedError",
@@ -52,6 +55,7 @@ __all__ = [
     "create_store",
     "evaluate",
     "evaluate_models",
+    "gate",
     "load_config",
     "open_run",
 ]
@@ -65,6 +69,7 @@ _HOMES = {
     "create_store": "segpipe.writing.create",
     "evaluate": "segpipe.run.library",
     "evaluate_models": "segpipe.run.library",
+    "gate": "segpipe.run.gated",
     "load_config": "segpipe.config",
     "open_run": "segpipe.run.opened",
 }

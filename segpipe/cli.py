@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from segpipe.errors import (
+    EXIT_GATE,
     EXIT_INFRASTRUCTURE,
     EXIT_INPUT,
     EXIT_INTERRUPTED,
     EXIT_OK,
     SHOWN_PROBLEMS,
+    GateError,
+    IncompleteError,
     SegpipeError,
 )
 
@@ -118,7 +121,8 @@ def _told(error: BaseException, *, interrupted: bool, as_json: bool) -> int:
     print(f"{'' if code == EXIT_INTERRUPTED else 'error: '}{printable_lines(message)}", file=sys.stderr)
     if as_json:
         problems = [problem.as_row() for problem in getattr(error, "problems", [])]
-        document = {"kind": kind, "message": message, "exit_code": code, "problems": problems}
+        run = {"run": error.run} if isinstance(error, (GateError, IncompleteError)) and error.run else {}
+        document = {"kind": kind, "message": message, "exit_code": code, "problems": problems, **run}
         print_json({"error": document})
     return code
 
@@ -362,12 +366,10 @@ def evaluate(config: str | None, overrides: tuple[str, ...], as_json: bool, **op
 
 
 def show_incomplete(evaluate: Callable[[], list[Path]], *, as_json: bool) -> list[Path]:
-    """Evaluate; if the run is published as incomplete, show its results before the error that says so."""
-    from segpipe.errors import IncompleteError
-
+    """Evaluate; if the run is published and incomplete or fails a gate, show it before the error says so."""
     try:
         return evaluate()
-    except IncompleteError as error:
+    except (IncompleteError, GateError) as error:
         if not as_json:
             show_run(Path(error.run), as_json=False)
         raise
@@ -452,6 +454,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "run": str(run.path),
         "report": str(run.path / "report.md"),
         "warnings": run.summary.warnings,
+        "gates": None if run.gates is None else run.gates.document(),
     } | document
 
 
@@ -482,6 +485,24 @@ def history(
         Path(results), suite, model, since.date() if since else None, until.date() if until else None
     )
     answer(lambda: history_document(rows), lambda console: show_history(console, rows), as_json=as_json)
+
+
+@commands.command()
+@click.argument("run", type=click.Path())
+@click.argument("config", required=False, type=click.Path())
+@AS_JSON
+def gate(run: str, config: str | None, as_json: bool) -> int:
+    """Judge a finished run under gates.
+
+    RUN is its folder, or RESULTS/SUITE/MODEL for the latest one; its own gates are judged, or those of the
+    configuration CONFIG. Nothing is written. A gate that does not hold is exit code 2.
+    """
+    from segpipe.run.gated import gate as judge
+    from segpipe.terminal import print_gates
+
+    report = judge(run, config)
+    answer(report.document, lambda console: print_gates(console, report), as_json=as_json)
+    return EXIT_OK if report.passed else EXIT_GATE
 
 
 @commands.command("import")

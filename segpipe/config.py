@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules, class_id
-from segpipe.criteria import IntervalRules, SliceConfig
+from segpipe.criteria import LATEST, GateConfig, IntervalRules, SliceConfig
 from segpipe.errors import ConfigError
 from segpipe.query import Query
 from segpipe.resources import config_text
@@ -442,6 +442,7 @@ class EvaluationConfig(Frozen):
     slices: tuple[SliceConfig, ...] = ()
     min_slice_images: int = Field(default=1, ge=1)
     intervals: IntervalRules | None = None
+    gates: tuple[GateConfig, ...] = ()
 
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)
@@ -488,6 +489,7 @@ class EvaluationConfig(Frozen):
                 self.rules(side)
             self.excluded()
             self.slicings()
+            self.named_gates()
         if self.model in self.also:
             message = f"also: {self.model!r} is the model of `pred` already; each model has a name of its own"
             raise ValueError(message)
@@ -503,7 +505,7 @@ class EvaluationConfig(Frozen):
             update={"path": _absolute(self.image_table.path)}
         )
         rest: dict[str, Any] = {"image_table": table, "layout": _absolute_table(self.layout)}
-        rest |= {"results": _absolute(self.results)}
+        rest |= {"results": _absolute(self.results), "gates": tuple(map(_absolute_baseline, self.gates))}
         if self.select is not None and isinstance(self.select.ids, str):
             rest["select"] = self.select.model_copy(update={"ids": _absolute(self.select.ids)})
         return self.model_copy(update={**changed, **rest})
@@ -538,10 +540,33 @@ class EvaluationConfig(Frozen):
         return tuple(sorted({self.class_id(name, "exclude_classes") for name in self.exclude_classes}))
 
     def slicings(self) -> tuple[SliceConfig, ...]:
-        """The ways to cut images into slices, each once, classes by name."""
+        """The ways to cut images into slices, each once, classes by name; those that gates need too."""
         names = self.classes.names
         found = [_named_class(one, names, f"slices.{at}") for at, one in enumerate(self.slices)]
+        ways = {_cut_by(one) for one in found}
+        for gate in self.named_gates():
+            if gate.slicing is not None and _cut_by(gate.slicing) not in ways:
+                found.append(gate.slicing)
         return tuple(dict.fromkeys(found))
+
+    def named_gates(self) -> tuple[GateConfig, ...]:
+        """The gates, classes by name."""
+        return tuple(self._named_gate(gate, f"gates.{at}") for at, gate in enumerate(self.gates))
+
+    def _named_gate(self, gate: GateConfig, key: str) -> GateConfig:
+        names, groups = self.classes.names, self.classes.groups
+        changed: dict[str, Any] = {}
+        if gate.of_class is not None:
+            changed["of_class"] = names[class_id(gate.of_class, names, f"{key}.class")]
+        if gate.group is not None and gate.group not in groups:
+            known = ", ".join(groups) or "none"
+            message = f"{key}.group: no group of classes {gate.group!r}; there are: {known}"
+            raise ConfigError(message)
+        for word in ("has_class", "without_class"):
+            if word in gate.slice:
+                at = class_id(_class_ref(gate.slice[word]), names, f"{key}.slice.{word}")
+                changed["slice"] = {word: names[at]}
+        return gate.model_copy(update=changed)
 
     def rules(self, side: Side) -> LabelRules:
         """What the raw values of one side mean.
@@ -606,6 +631,12 @@ def _absolute_table(layout: LayoutConfig) -> LayoutConfig:
         if isinstance(table, str)
         else layout
     )
+
+
+def _absolute_baseline(gate: GateConfig) -> GateConfig:
+    if gate.baseline in (None, LATEST):
+        return gate
+    return gate.model_copy(update={"baseline": _absolute(str(gate.baseline))})
 
 
 def _absolute(address: str) -> str:
@@ -747,6 +778,15 @@ def interval_rules(value: Any) -> IntervalRules:
         raise ConfigError(message) from None
 
 
+def _class_ref(value: Any) -> int | str:
+    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _cut_by(one: SliceConfig) -> tuple[Any, ...]:
+    """Columns in any order, or the class: what tells in which slicing a gate finds its slice."""
+    return (frozenset(one.by), one.has_class)
+
+
 def _named_class(one: SliceConfig, classes: Sequence[str], key: str) -> SliceConfig:
     if one.has_class is None:
         return one
@@ -815,6 +855,7 @@ def _known_keys(location: tuple[int | str, ...], whole: type[BaseModel] | None) 
         "intervals": IntervalRules,
         "select": SelectConfig,
         **dict.fromkeys(("slices", "by"), SliceConfig),
+        "gates": GateConfig,
     }
     model = inside.get(str(location[0]), EvaluationConfig) if len(location) > 1 else EvaluationConfig
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]

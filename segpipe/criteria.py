@@ -1,4 +1,4 @@
-"""What is asked of scores beside the figures of the whole dataset: slices of it, intervals."""
+"""What is asked of scores beside the figures of the whole dataset: slices of it, intervals, gates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from segpipe.values import ClassRef, Frozen, Number
 
@@ -152,3 +152,109 @@ class IntervalRules(Frozen):
             "jackknife": "the jackknife with Student's t",
         }[self.method]
         return f"Intervals of {100 * self.level:g} % over {self.drawn}: {made}."
+
+
+Limit = Annotated[Number, Field(allow_inf_nan=False)]
+Limited = Literal["min", "max", "max_drop"]
+SliceValue = bool | int | float | str | None
+
+COVERAGE = "coverage"
+"""What a gate calls the smaller share of the planned images and pixels that was counted."""
+
+LATEST = "latest"
+"""The baseline that is the run before this one."""
+
+_WITHOUT = {COVERAGE: ("of_class", "group", "slice", "max", "max_drop", "bound")}
+
+
+class GateConfig(Frozen):
+    """What a figure of a run has to hold for the run to pass.
+
+    Attributes:
+        metric: an aggregate such as `mean_iou`; of a class or group, a metric such as `iou`; or `coverage`.
+        of_class, group: whose score; in a file `class` and `group`.
+        slice: column -> value that the images have in common; or `has_class` or `without_class` -> a class.
+        min, max: floor and ceiling, which pass themselves.
+        max_drop: by how much the figure may be worse than that of the baseline.
+        relative: the drop is a share of the baseline's figure.
+        baseline: `latest`, the run before this one; or the path of a run.
+        bound: not the figure has to hold, but the lower or upper end of its interval.
+
+    >>> GateConfig.model_validate({"metric": "iou", "class": "rider", "min": 0.4}).words("min")
+    'iou of rider at least 0.4'
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
+
+    metric: str
+    of_class: ClassRef | None = Field(default=None, alias="class")
+    group: str | None = None
+    slice: dict[str, SliceValue] = Field(default={})
+    min: Limit | None = None
+    max: Limit | None = None
+    max_drop: Annotated[Limit, Field(ge=0)] | None = None
+    relative: bool = False
+    baseline: str | None = None
+    bound: Literal["lower", "upper"] | None = None
+
+    @model_validator(mode="after")
+    def _one_question(self) -> GateConfig:
+        message = ""
+        given = [name for name in _WITHOUT.get(self.metric, ()) if getattr(self, name) not in (None, {})]
+        if self.min is self.max is self.max_drop is None:
+            message = "expected min, max or max_drop"
+        elif given:
+            message = f"{self.metric} has no {given[0].removeprefix('of_')}; give min"
+        elif self.max_drop is None and (self.relative or self.baseline is not None):
+            message = "relative and baseline belong to max_drop"
+        elif self.of_class is not None and self.group is not None:
+            message = "class and group both say whose score; give one of them"
+        elif self.group is not None and self.slice:
+            message = "groups of classes are not scored slice by slice; give group or slice"
+        elif self.bound is not None and self.max_drop is not None:
+            message = "bound belongs to min and max"
+        elif {"has_class", "without_class"} & set(self.slice) and len(self.slice) > 1:
+            message = "slice: a class and a column are not crossed; give one of them"
+        elif len(self.slice) > 2:
+            message = "slice: give one column, or two that are crossed"
+        if message:
+            raise ValueError(message)
+        return self
+
+    @property
+    def slicing(self) -> SliceConfig | None:
+        """The way to cut the images that its slice comes from; None without one."""
+        for key in ("has_class", "without_class"):
+            if key in self.slice:
+                return SliceConfig.model_validate({"has_class": self.slice[key]})
+        return SliceConfig(by=tuple(self.slice)) if self.slice else None
+
+    @property
+    def limits(self) -> dict[Limited, float]:
+        """What the figure has to hold: `min`, `max` and `max_drop`, as far as they are given."""
+        given: dict[Limited, float | None] = {"min": self.min, "max": self.max, "max_drop": self.max_drop}
+        return {name: limit for name, limit in given.items() if limit is not None}
+
+    def words(self, limited: Limited) -> str:
+        """One of its limits in words, with the figure that is to hold it."""
+        limit = self.limits[limited]
+        if limited != "max_drop":
+            return f"{self.figure} {'at least' if limited == 'min' else 'at most'} {limit:.12g}"
+        baseline = LATEST if self.baseline in (None, LATEST) else "its baseline"
+        share = " (relative)" if self.relative else ""
+        return f"{self.figure} at most {limit:.12g}{share} worse than {baseline}"
+
+    @property
+    def figure(self) -> str:
+        """The figure in words, without what it has to hold.
+
+        >>> GateConfig(metric="iou", of_class="rider", slice={"weather": "fog"}, min=0.4).figure
+        'iou of rider where weather = fog'
+        """
+        owner = self.group if self.of_class is None else self.of_class
+        where = " and ".join(f"{name} = {value}" for name, value in self.slice.items())
+        bound = f"{self.bound} bound of " if self.bound else ""
+        of = f" of {owner}" if owner is not None else ""
+        return f"{bound}{self.metric}{of}" + (f" where {where}" if where else "")

@@ -6,6 +6,7 @@
     │   └── InputChangedError  1   an object is not what the inventory saw
     ├── ArrayError             1   an array handed over in Python: a dtype, values, coordinates
     │   └── ShapeError         1   shapes that should be equal and are not
+    ├── GateError              2   a figure does not hold what a gate asks for
     ├── IncompleteError        3   something was left out, and the settings do not allow it
     └── InfrastructureError    4   the cluster, the disk, the network
 
@@ -136,6 +137,19 @@ class IncompleteError(SegpipeError):
 
     def __reduce__(self) -> tuple[type[IncompleteError], tuple[str, list[Problem], str]]:
         return type(self), (str(self), self.problems, self.run)
+
+
+class GateError(SegpipeError):
+    """A figure of a run does not hold what a gate asks for; `run` is its folder, published all the same."""
+
+    exit_code = EXIT_GATE
+
+    def __init__(self, message: str, run: str = "") -> None:
+        self.run = run
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[GateError], tuple[str, str]]:
+        return type(self), (str(self), self.run)
 
 
 class InfrastructureError(SegpipeError):

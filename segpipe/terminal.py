@@ -26,6 +26,8 @@ from segpipe.reports.tables import (
     conventions_table,
     counts_table,
     coverage_line,
+    gates_line,
+    gates_table,
     groups_tables,
     headline,
     intervals_tables,
@@ -40,6 +42,7 @@ from segpipe.run.progress import SILENT, Progress, Work
 if TYPE_CHECKING:
     from segpipe.metrics.base import Metric
     from segpipe.metrics.conventions.scoring import ConventionScore
+    from segpipe.metrics.gates import GateReport
     from segpipe.metrics.scores import Scores
     from segpipe.run.doctor import Finding
     from segpipe.run.opened import Run
@@ -400,11 +403,28 @@ def show_results(console: Console, run: Run) -> None:
     console.print(Text(headline(scores), style="bold"))
     console.print(Text(coverage_line(summary)))
     _show_warnings(console, summary.warnings)
+    if run.gates is not None and run.gates.verdicts:
+        console.print()
+        print_gates(console, run.gates)
     for table in _result_tables(run):
         console.print()
         console.print(rich_table(table, console.width))
     console.print()
     console.print(Text(f"Report: {run.path / 'report.md'}"), soft_wrap=True)
+
+
+def print_gates(console: Console, report: GateReport) -> None:
+    """The verdict of every gate, one below the other: sentences are not cut."""
+    style = "bold red" if report.failed else "bold green"
+    console.print(Text(f"Gates: {gates_line(report)}", style=style))
+    made = RichTable(box=None, pad_edge=False, show_header=False)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for gate, verdict, found, _ in gates_table(report).rows:
+        made.add_row(
+            Text(verdict, style="green" if verdict == "passed" else "bold red"), Text(f"{gate}: {found}")
+        )
+    console.print(made)
 
 
 def print_conventions(console: Console, scores: Sequence[ConventionScore]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segpipe.counts.results import ResultsReader
 from segpipe.errors import InfrastructureError, Problem
+from segpipe.metrics.gates import GateReport
 from segpipe.metrics.scores import Scores
 from segpipe.registry import Registry
 from segpipe.reports.summary import RunSummary
@@ -23,12 +24,14 @@ class ReportInput:
         scores: the scores of all of them.
         summary: the run.
         problems: everything that was found wrong with the data and allowed by the settings.
+        gates: the verdicts of the gates; None where none were asked.
     """
 
     results: ResultsReader
     scores: Scores
     summary: RunSummary
     problems: Sequence[Problem] = ()
+    gates: GateReport | None = None
 
 
 ReportWriter = Callable[[ReportInput, Path], None]

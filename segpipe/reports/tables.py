@@ -17,6 +17,7 @@ from segpipe.metrics.base import METRICS
 from segpipe.metrics.conventions.base import WORDS
 from segpipe.metrics.conventions.scoring import ConventionScore
 from segpipe.metrics.distributions import FIGURES
+from segpipe.metrics.gates import GateReport, told
 from segpipe.metrics.scores import HEADLINE, Aggregate, Interval, Scores, SliceScore
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import pixels_text, printable, score_text, share_text
@@ -213,6 +214,22 @@ def _slice_cells(one: SliceScore, classes: int) -> tuple[str, ...]:
         f"{one.uses[HEADLINE]} of {classes} classes",
         score_text(one.values["pixel_accuracy"]),
     )
+
+
+def gates_table(report: GateReport) -> Table:
+    """What every gate asks for, and what it found."""
+    rows: Rows = [
+        (printable(one.gate), "passed" if one.passed else "FAILED", printable(told(one)), one.basis)
+        for one in report.verdicts
+    ]
+    columns = (_outside("gate"), _words("verdict"), _outside("found"), _words("stands on"))
+    return Table(f"Gates: {gates_line(report)}", columns, rows)
+
+
+def gates_line(report: GateReport) -> str:
+    """How many gates failed, in words."""
+    number = len(report.verdicts)
+    return f"{len(report.failed)} of {number} failed" if report.failed else f"all {number} passed"
 
 
 def _outside(name: str) -> Column:

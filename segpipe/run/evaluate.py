@@ -85,7 +85,7 @@ class Steps:
 
     def finish(self, run: Path) -> None:
         """All that follows counting."""
-        for stage in (stages.reduce, stages.score, stages.report):
+        for stage in (stages.reduce, stages.score, stages.gate, stages.report):
             self._progress.stage(stage.__name__)
             stage(run)
         self._before_publish()
@@ -126,13 +126,15 @@ def runs_of(done: Sequence[Evaluated]) -> list[Path]:
     """The runs of models of which none has failed.
 
     Raises:
-        SegpipeError: the first error, with the name of the model where there are several.
+        SegpipeError: of the highest exit code, and of such the first; with the name of the model where there
+            are several.
     """
-    for one in done:
-        if one.error is not None:
-            if len(done) > 1:
-                one.error.add_note(f"model {one.config.model}")
-            raise one.error
+    failures = [(one.error, one.config.model) for one in done if one.error is not None]
+    if failures:
+        error, model = max(failures, key=lambda failure: failure[0].exit_code)
+        if len(done) > 1:
+            error.add_note(f"model {model}")
+        raise error
     return [one.run for one in done if one.run is not None]
 
 

@@ -21,6 +21,7 @@ from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS, chosen_metrics
 from segpipe.metrics.conventions.scoring import ConventionScore, score_conventions
+from segpipe.metrics.gates import GateReport
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, NO_VALUE_TEXT, Scores, html_table, slice_name
 from segpipe.metrics.scoring import score_groups
@@ -34,6 +35,7 @@ from segpipe.reports.tables import (
     headline,
     per_class_table,
 )
+from segpipe.run.judged import stored_gates
 from segpipe.run.latest import LATEST_NAME
 from segpipe.run.manifest import MANIFEST_NAME, check_manifest
 from segpipe.run.record import RUN_NAME, read_state
@@ -88,6 +90,11 @@ class Run:
         except (OSError, ValueError, TypeError, KeyError) as error:
             found = f"provenance.json that cannot be read ({type(error).__name__}: {error})"
             raise InputError(Problem(kind="run", found=found, store=str(self.path))) from None
+
+    @cached_property
+    def gates(self) -> GateReport | None:
+        """The verdicts that the run was published with; None if it was not judged."""
+        return stored_gates(self.path)
 
     @cached_property
     def _dataset(self) -> xr.Dataset:

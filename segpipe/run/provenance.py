@@ -73,6 +73,7 @@ def run_summary(
             "reader": planned.reader,
             "fingerprints": fingerprints(run),
             "plan": {name: value for name, value in planned.__dict__.items() if name != "warnings"},
+            **{f"baseline {name}": run for name, run in state.get("baselines", {}).items()},
             "recounted_buckets": reduction.recounted,
         },
         config=config.to_yaml(),

@@ -31,14 +31,19 @@ from segpipe.metrics.conventions.scoring import (
     chosen_conventions,
     score_conventions,
 )
+from segpipe.metrics.gates import GateReport, check_gates
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import Plan, make_plan
 from segpipe.planning.plan_file import read_buckets, read_keys
 from segpipe.reports.base import ReportInput, write_reports
+from segpipe.reports.summary import RunSummary
+from segpipe.reports.text import write_json as write_report
+from segpipe.run.gated import Baselines, gate_error, judge_gates
 from segpipe.run.history import add_row
 from segpipe.run.images import write_images
+from segpipe.run.judged import GATES_NAME, stored_gates
 from segpipe.run.latest import publish_latest
 from segpipe.run.log import log_event
 from segpipe.run.manifest import write_manifest
@@ -305,10 +310,10 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
     """How the counts will be scored.
 
     Raises:
-        ConfigError: there is no such metric or convention.
+        ConfigError: there is no such metric or convention, or a gate is on a figure that there is not.
     """
     chosen_conventions(config.conventions, config.class_list())
-    return ScoringRules(
+    rules = ScoringRules(
         absent_class=config.absent_class,
         # `error` has been judged when the counts were reduced: there are no invalid predictions left then.
         invalid_pred="ignore" if config.invalid_pred == "ignore" else "count_as_miss",
@@ -321,15 +326,30 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
         min_slice_images=config.min_slice_images,
         intervals=config.intervals,
     )
+    check_gates(config.named_gates(), rules)
+    return rules
+
+
+def gate(run: Path) -> GateReport:
+    """Judge a scored run under the gates of its configuration; what they said is told by `publish`."""
+    with _stage(run, "gate"):
+        baselines = Baselines(run, _scores(run))
+        gates = run_config(run).named_gates()
+        report = judge_gates(gates, _scores(run), _summary(run).coverage, baselines)
+        write_report(run / GATES_NAME, report.document())
+        write_state(run, {"baselines": baselines.used})
+        return report
 
 
 def report(run: Path) -> None:
-    """Write the reports of a scored run."""
+    """Write the reports of a scored and judged run."""
     with _stage(run, "report"):
-        planned, reduction = _planned(run), _reduced(run)
-        summary = run_summary(run, run_config(run), planned, reduction, read_state(run), _scores(run))
-        given = ReportInput(ResultsReader(run / RESULTS_NAME), _scores(run), summary, _problems(run))
-        write_reports(run, given)
+        results, judged = ResultsReader(run / RESULTS_NAME), stored_gates(run)
+        write_reports(run, ReportInput(results, _scores(run), _summary(run), _problems(run), judged))
+
+
+def _summary(run: Path) -> RunSummary:
+    return run_summary(run, run_config(run), _planned(run), _reduced(run), read_state(run), _scores(run))
 
 
 def publish(run: Path) -> None:
@@ -338,17 +358,23 @@ def publish(run: Path) -> None:
     Raises:
         IncompleteError: more images are quarantined than `max_quarantined` allows, or counting ended at its
             deadline. The run is published as incomplete; `latest` does not move to it.
+        GateError: a gate does not hold. The run is published with its verdicts; `latest` does not move to it,
+            so it is no baseline of later runs.
     """
     config, quarantined = run_config(run), _reduced(run).quarantined_images
     complete = quarantined <= config.max_quarantined and not read_json(run / COUNTED_NAME)["stopped"]
-    state = "complete" if complete else "incomplete"
+    judged = stored_gates(run)
+    passed = judged is None or judged.passed
+    state = ("complete" if passed else "gate_failed") if complete else "incomplete"
     with _stage(run, "publish"):
         write_manifest(run)
         add_row(run, state)
-        if complete:
+        if state == "complete":
             publish_latest(run, config.date)
     end_state(run, state)
     if complete:
+        if judged is not None and not judged.passed:
+            raise gate_error(judged, run)
         return
     problems = _unreadable(run)
     message = (

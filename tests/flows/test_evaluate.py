@@ -171,7 +171,7 @@ def test_a_cluster_that_stays_away_is_infrastructure(
     monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
     tries: list[Path] = []
 
-    def lost(run: Path, progress: Any, companions: Any) -> None:
+    def lost(run: Path, progress: Any, companions: Any, until: Any) -> None:
         tries.append(run)
         message = "the cluster was lost"
         raise InfrastructureError(message)
@@ -188,7 +188,7 @@ def test_data_that_changed_while_they_were_counted_are_not_tried_again(
     """The plan no longer holds: only a new run helps."""
     tries: list[Path] = []
 
-    def refused(run: Path, progress: Any, companions: Any) -> None:
+    def refused(run: Path, progress: Any, companions: Any, until: Any) -> None:
         tries.append(run)
         raise InputChangedError(Problem(kind="input changed", found="another object"))
 
@@ -200,7 +200,7 @@ def test_data_that_changed_while_they_were_counted_are_not_tried_again(
 def test_an_interrupt_is_noted_in_the_run(config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever Prefect makes of it, run.json says `interrupted`."""
 
-    def interrupted(run: Path, progress: Any, companions: Any) -> None:
+    def interrupted(run: Path, progress: Any, companions: Any, until: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, "count", interrupted)

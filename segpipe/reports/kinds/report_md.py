@@ -38,6 +38,8 @@ def _sections(given: ReportInput) -> Iterator[str]:
     yield f"{HEAD}\nRun {markdown_code(summary.run)}\n{HEAD_END}"
     yield f"**{markdown_text(tables.headline(scores))}**"
     yield f"{markdown_text(tables.coverage_line(summary))}. {_ALIGNMENT[summary.alignment]}"
+    if given.gates is not None and given.gates.verdicts:
+        yield markdown_table(tables.gates_table(given.gates))
     yield from _warnings(given)
     for table in _score_tables(given):
         yield markdown_table(table)

@@ -1,0 +1,162 @@
+"""Gates of a run: its figures, and where a gate asks for it those of a baseline, judged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segpipe.config import EvaluationConfig, make_config, read_yaml
+from segpipe.criteria import LATEST, GateConfig
+from segpipe.errors import ConfigError, GateError, SegpipeError
+from segpipe.metrics.gates import Figure, GateReport, check_gates, figure_of, judge
+from segpipe.metrics.scores import Scores
+from segpipe.reports.tables import gates_line
+from segpipe.run.latest import LATEST_NAME
+from segpipe.run.manifest import MANIFEST_NAME
+from segpipe.run.opened import Run, open_run
+from segpipe.run.record import read_state, run_config
+from segpipe.run.reduced import RESULTS_NAME
+from segpipe.run.scored import score_run
+
+JUDGED = ("gates", "slices", "min_slice_images")
+"""The keys of a configuration that can be put to a run that is there already."""
+
+
+def gate(run: str | Path, config: Mapping[str, Any] | str | Path | None = None) -> GateReport:
+    """Judge a published run under gates; nothing of it changes, and no label map is read.
+
+    Args:
+        run: the folder of a run, or <results>/<suite>/<model>, whose latest run is judged.
+        config: a configuration or the path of one, of which `gates`, `slices` and `min_slice_images` are
+            taken; None: the run is judged under its own.
+
+    Raises:
+        ConfigError: there are no gates, or gates on figures that there are not.
+        InputError: there is no such run.
+    """
+    opened = open_run(run)
+    asked = _asked(run_config(opened.path), config)
+    rules = replace(opened.results.rules, slices=asked.slicings(), min_slice_images=asked.min_slice_images)
+    check_gates(asked.named_gates(), rules)
+    scores = score_run(opened.path / RESULTS_NAME, rules)
+    return judge_gates(asked.named_gates(), scores, opened.summary.coverage, Baselines(opened.path, scores))
+
+
+def _asked(own: EvaluationConfig, config: Mapping[str, Any] | str | Path | None) -> EvaluationConfig:
+    """The configuration of a run with the gates of another."""
+    values = read_yaml(Path(config)) if isinstance(config, (str, Path)) else config
+    source = str(config) if isinstance(config, (str, Path)) else "gates"
+    if values is not None and (not isinstance(values, Mapping) or "gates" not in values):
+        message = f"{source}: holds no `gates`; write them as in the configuration of an evaluation"
+        raise ConfigError(message)
+    changed = {key: values[key] for key in JUDGED if key in values} if values else {}
+    asked = make_config({**own.model_dump(), **changed}, source=source)
+    if not asked.gates:
+        message = "gates: the configuration of the run has none; name a file that has"
+        raise ConfigError(message)
+    return asked
+
+
+def judge_gates(
+    gates: tuple[GateConfig, ...], scores: Scores, coverage: float, baselines: Baselines
+) -> GateReport:
+    """The verdicts on a run.
+
+    Args:
+        gates: classes by name.
+        scores: of the run, with the slices that the gates need.
+        coverage: of the run.
+        baselines: where the figures of its baselines come from.
+    """
+    verdicts = [
+        verdict
+        for one in gates
+        for verdict in judge(one, figure_of(one, scores, coverage), partial(baselines.figure, one))
+    ]
+    return GateReport(coverage, tuple(verdicts))
+
+
+class Baselines:
+    """The runs that a run is held against, each opened and scored once, under the rules of the run.
+
+    Attributes:
+        used: name of a baseline as configured -> the folder of the run that was taken.
+
+    Args:
+        run: the folder of the run.
+        scores: of the run.
+    """
+
+    def __init__(self, run: Path, scores: Scores) -> None:
+        self._run, self._scores = run, scores
+        self._known: dict[str, Scores | str] = {}
+        self.used: dict[str, str] = {}
+
+    def figure(self, gate: GateConfig) -> Figure:
+        """The figure of the baseline of a gate."""
+        name = gate.baseline or LATEST
+        if name not in self._known:
+            self._known[name] = self._scored(name)
+        found = self._known[name]
+        if isinstance(found, str):
+            return Figure(value=math.nan, missing=found)
+        figure = figure_of(gate, found, math.nan)
+        return replace(figure, missing=f"in the baseline: {figure.missing}" if figure.missing else "")
+
+    def _scored(self, name: str) -> Scores | str:
+        """The scores of a baseline, or why there are none."""
+        try:
+            found = run_before(self._run) if name == LATEST else Path(name)
+            if found is None:
+                return (
+                    "there is no baseline: no complete run before this one (evaluate once with "
+                    "--set gates=[] to have one)"
+                )
+            baseline = open_run(found)
+            self.used[name] = str(baseline.path)
+            return self._differences(baseline) or score_run(baseline.path / RESULTS_NAME, self._scores.rules)
+        except SegpipeError as error:
+            return f"the baseline cannot be used: {' '.join(str(error).split())}"
+
+    def _differences(self, baseline: Run) -> str:
+        """Why figures of the baseline cannot be held against those of the run; empty if they can."""
+        ours, theirs = self._scores.classes.names, baseline.results.classes.names
+        if ours != theirs:
+            return f"the baseline has other classes ({len(theirs)}, here {len(ours)})"
+        own, other = set(Run(self._run).results.ids()), set(baseline.results.ids())
+        if own != other:
+            return (
+                f"the baseline has other images: {len(own - other):,} only here, {len(other - own):,} only "
+                "there; evaluate the same images (select), or take another baseline"
+            )
+        return ""
+
+
+def run_before(run: Path) -> Path | None:
+    """The complete run that `latest` pointed to before a run; None if there was none.
+
+    While a run is judged for the first time, that is the one that `latest` points to. Judged again, it may
+    be what `latest` points to itself: then it is the complete run of the next lower number.
+    """
+    latest = run.parent.parent / LATEST_NAME
+    if latest.is_file():
+        name = str(json.loads(latest.read_text(encoding="utf-8"))["run"])
+        if name < run.name:
+            return run.parent / Path(name).name
+    names = sorted((path.name for path in run.parent.glob("[!.]*") if path.name < run.name), reverse=True)
+    return next((run.parent / name for name in names if _complete(run.parent / name)), None)
+
+
+def _complete(run: Path) -> bool:
+    return (run / MANIFEST_NAME).is_file() and read_state(run).get("state") == "complete"
+
+
+def gate_error(report: GateReport, run: Path) -> GateError:
+    """The error that tells of failed gates."""
+    lines = [f"{one.gate}: {one.reason}" for one in report.failed]
+    return GateError(f"gates: {gates_line(report)} ({run})\n" + "\n".join(lines), str(run))
