@@ -176,8 +176,8 @@ def _even_edges(numbers: FloatArray, bins: int) -> FloatArray:
     return edges if len(edges) > 1 else np.repeat(edges, 2)
 
 
-def check_slices(rules: ScoringRules, columns: Columns, num_classes: int) -> list[str]:
-    """What is wrong or to be known before anything is counted.
+def check_slices(rules: ScoringRules, columns: Columns, num_classes: int) -> list[Slices]:
+    """Cut images by their metadata alone, to find mistakes before anything is counted.
 
     Args:
         rules: the settings; `slices` and `min_slice_images` are looked at.
@@ -185,18 +185,23 @@ def check_slices(rules: ScoringRules, columns: Columns, num_classes: int) -> lis
         num_classes: K.
 
     Returns:
-        Warnings, in sentences.
+        The slices by columns; those by classes are known when pixels are counted.
 
     Raises:
         ConfigError: there is no such column, it has no numbers for bins, or too many different values.
     """
-    names = needed_columns(rules.slices, columns)
-    cut_images(replace(rules, slices=tuple(one for one in rules.slices if one.by)), num_classes, columns, {})
-    untold = {name: _without_value(columns[name]) for name in names}
+    needed_columns(rules.slices, columns)
+    by_columns = tuple(one for one in rules.slices if one.by)
+    return cut_images(replace(rules, slices=by_columns), num_classes, columns, {})
+
+
+def untold(columns: Columns) -> list[str]:
+    """Sentences on the images that have no value in a column, (image,) each."""
+    without = {name: _without_value(values) for name, values in columns.items()}
     return [
         f"{images:,} of {len(columns[name]):,} images have no value in the metadata column {name!r}; "
         "they are a slice of their own."
-        for name, images in untold.items()
+        for name, images in without.items()
         if images
     ]
 

@@ -24,7 +24,7 @@ class Progress(Protocol):
     """Called in the driving thread only."""
 
     def stage(self, name: str) -> None:
-        """A stage begins: plan, count, reduce, score, report, publish."""
+        """A stage begins: plan, count, reduce, score, gate, report, publish."""
 
     def begin(self, total: Work, done: Work) -> None:
         """Counting begins; `done` is what partial counts hold already."""

@@ -48,7 +48,7 @@ def test_the_command_needs_no_server_and_prints_what_segpipe_prints(written: str
     )
     assert done.returncode == 0, done.stderr
     ours = re.compile(
-        r"(plan|count|reduce|score|report|publish) \.\.\.|12/12 images, .*|counted 12 of 12 images, .*"
+        r"(plan|count|reduce|score|gate|report|publish) \.\.\.|12/12 images, .*|counted 12 of 12 images, .*"
     )
     assert [line for line in done.stderr.splitlines() if not ours.fullmatch(line)] == []
     assert done.stderr.startswith("plan ...\ncount ...\n")

@@ -109,7 +109,9 @@ def test_runs_are_named_after_suite_and_model(config: EvaluationConfig) -> None:
     flow_run, task_runs = names_of_runs(state)
     assert flow_run == "Flow_tests/model_a"
     (path,) = state.result()
-    stage_names = [f"{name} {path}" for name in ("plan", "count", "reduce", "score", "report", "publish")]
+    stage_names = [
+        f"{name} {path}" for name in ("plan", "count", "reduce", "score", "gate", "report", "publish")
+    ]
     assert task_runs == ["start Flow_tests/model_a", *stage_names]
 
 
@@ -239,7 +241,7 @@ def test_whoever_watches_is_told_too(config: EvaluationConfig) -> None:
         ended(config)
     finally:
         watcher.reset(token)
-    stage_names = ["reduce", "score", "report", "publish"]
+    stage_names = ["reduce", "score", "gate", "report", "publish"]
     assert heard.words == ["plan", "count", "12 images", "counted", *stage_names]
     assert heard.counted.images == 12
 
