@@ -155,7 +155,7 @@ def _noted(run: Path) -> Iterator[None]:
     """Write a failure into the run's record; a run that was published has not failed."""
     try:
         yield
-    except IncompleteError as error:
+    except (IncompleteError, GateError) as error:
         if not error.run:
             stages.fail(run, error)
         raise
