@@ -40,7 +40,7 @@ from tests.finished import CLASSES, file_hashes, finish_run, random_matrices, sc
 
 IMAGES = 12
 FILES = {
-    "confusion.csv", "per_class.csv", "per_group.csv",
+    "confusion.csv", "gates.xml", "per_class.csv", "per_group.csv",
     "per_class_distribution.csv", "per_slice.csv", "per_image.parquet", "per_image_class.parquet",
     "problems.parquet", "provenance.json", "report.md", "scores.json",
 }  # fmt: skip
