@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from segpipe.config import EvaluationConfig
-from segpipe.errors import ConfigError, IncompleteError, SegpipeError
+from segpipe.errors import ConfigError, GateError, IncompleteError, SegpipeError
 from segpipe.run import stages
 from segpipe.run.progress import SILENT, Progress
 
