@@ -164,7 +164,7 @@ COVERAGE = "coverage"
 LATEST = "latest"
 """The baseline that is the run before this one."""
 
-_WITHOUT = {COVERAGE: ("of_class", "group", "slice", "max", "max_drop")}
+_WITHOUT = {COVERAGE: ("of_class", "group", "slice", "max", "max_drop", "bound")}
 
 
 class GateConfig(Frozen):
@@ -178,6 +178,7 @@ class GateConfig(Frozen):
         max_drop: by how much the figure may be worse than that of the baseline.
         relative: the drop is a share of the baseline's figure.
         baseline: `latest`, the run before this one; or the path of a run.
+        bound: not the figure has to hold, but the `lower` or `upper` end of its interval.
 
     >>> GateConfig.model_validate({"metric": "iou", "class": "rider", "min": 0.4}).words("min")
     'iou of rider at least 0.4'
@@ -196,6 +197,7 @@ class GateConfig(Frozen):
     max_drop: Annotated[Limit, Field(ge=0)] | None = None
     relative: bool = False
     baseline: str | None = None
+    bound: Literal["lower", "upper"] | None = None
 
     @model_validator(mode="after")
     def _one_question(self) -> GateConfig:
@@ -211,6 +213,8 @@ class GateConfig(Frozen):
             message = "class and group both say whose score; give one of them"
         elif self.group is not None and self.slice:
             message = "groups of classes are not scored slice by slice; give group or slice"
+        elif self.bound is not None and (self.max_drop is not None or self.group is not None):
+            message = "bound belongs to min and max of a figure that has an interval; groups have none"
         elif {"has_class", "without_class"} & set(self.slice) and len(self.slice) > 1:
             message = "slice: a class and a column are not crossed; give one of them"
         elif len(self.slice) > 2:
@@ -252,4 +256,5 @@ class GateConfig(Frozen):
         owner = self.group if self.of_class is None else self.of_class
         where = " and ".join(f"{name} = {value}" for name, value in self.slice.items())
         of = f" of {owner}" if owner is not None else ""
-        return f"{self.metric}{of}" + (f" where {where}" if where else "")
+        bound = f"{self.bound} bound of " if self.bound else ""
+        return f"{bound}{self.metric}{of}" + (f" where {where}" if where else "")

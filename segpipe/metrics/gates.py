@@ -12,7 +12,7 @@ from segpipe.criteria import COVERAGE, GateConfig, Limited
 from segpipe.errors import ConfigError
 from segpipe.metrics.base import METRICS, chosen_metrics
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import Scores
+from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.slices import value_text
 
 SCHEMA = 1
@@ -194,6 +194,14 @@ def _of_one(metric: str, name: str, names: Sequence[str], scored: Mapping[str, A
     if name not in names:
         return _none(f"there is no class {name!r}")
     return _defined(float(scored[metric][names.index(name)]), "", "is not defined: there is nothing to score")
+
+
+def bound_of(gate: GateConfig, figure: Figure, interval: Interval) -> Figure:
+    """The end of the interval of a figure that a gate is about."""
+    end = interval.low if gate.bound == "lower" else interval.high
+    found = f"{interval.level:.0%} interval of {figure.value:.4f}"
+    basis = ", ".join(filter(None, (figure.basis, found, interval.note)))
+    return _defined(end, basis, f"has no interval: {interval.note or 'nothing to draw from'}")
 
 
 def _none(why: str) -> Figure:

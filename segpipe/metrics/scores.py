@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -114,6 +115,8 @@ class SliceScore:
         uses: name of an aggregate -> how many classes are in it.
         dropped: names of the classes that are not in the headline.
         per_class: metric name -> float64 (K,).
+        intervals: name of an aggregate -> its interval; of the headline and pixel accuracy, if intervals are
+            asked for.
     """
 
     title: str
@@ -124,6 +127,13 @@ class SliceScore:
     uses: Mapping[str, int]
     dropped: tuple[str, ...]
     per_class: Mapping[str, FloatArray]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> float:
+        """What slices are ranked by: the lower end of the headline's interval, else the headline itself."""
+        one = self.intervals.get(HEADLINE)
+        return self.values[HEADLINE] if one is None or math.isnan(one.low) else one.low
 
     @property
     def name(self) -> str:

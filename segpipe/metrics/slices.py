@@ -263,20 +263,26 @@ def score_slices(
     """
     if not cut:
         return ()
-    first = np.cumsum([0, *(len(one.where) for one in cut)])
-    number = int(first[-1])
-    # The images of slices that are too small make one group more, which nobody looks at.
-    groups = np.stack(
-        [
-            np.where(one.slice_of < 0, number, one.slice_of + start)
-            for one, start in zip(cut, first, strict=False)
-        ]
-    )
+    groups, number = slice_groups(cut)
     scored = each_group(_with_groups(blocks, groups), number + 1, classes, rules, weights)
     places = ((one.title, where) for one in cut for where in one.where)
     return tuple(
         slice_score(title, where, scores) for (title, where), scores in zip(places, scored, strict=False)
     )
+
+
+def slice_groups(cut: Sequence[Slices]) -> tuple[IntArray, int]:
+    """All slices of all ways as groups: the groups of each image, int64 (way, image); how many there are.
+
+    The images of slices that are too small are in one group more, which nobody looks at.
+    """
+    first = np.cumsum([0, *(len(one.where) for one in cut)])
+    number = int(first[-1])
+    rows = [
+        np.where(one.slice_of < 0, number, one.slice_of + start)
+        for one, start in zip(cut, first, strict=False)
+    ]
+    return np.stack(rows), number
 
 
 def _with_groups(

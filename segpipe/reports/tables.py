@@ -186,34 +186,51 @@ SHOWN_SLICES = 100
 
 
 def worst_slices_table(scores: Scores, number: int = 10) -> Table:
-    """The slices of the lowest mean IoU, of all ways to cut; equal ones in the order of the slices."""
-    known = [one for one in scores.slices if not math.isnan(one.values[HEADLINE])]
-    worst = sorted(known, key=lambda one: one.values[HEADLINE])[:number]
-    rows: Rows = [(printable(one.title), *_slice_cells(one, len(scores.classes))) for one in worst]
+    """The slices of the lowest mean IoU, of all ways to cut; equal ones in the order of the slices.
+
+    Where there are intervals, their lower end counts: a slice of few images may be worse than it looks.
+    """
+    known = [one for one in scores.slices if not math.isnan(one.rank)]
+    rows: Rows = [
+        (printable(one.title), *_slice_cells(one, scores))
+        for one in sorted(known, key=lambda one: one.rank)[:number]
+    ]
     title = "The slice" if len(rows) == 1 else f"The {len(rows)} slices"
-    return Table(f"{title} of the lowest mean IoU", (_outside("by"), *_SLICE), rows)
+    end = "lower end of the interval of the " if _slice_intervals(scores) else ""
+    return Table(f"{title} of the lowest {end}mean IoU", (_outside("by"), *_slice_columns(scores)), rows)
 
 
 def slices_tables(scores: Scores) -> list[Table]:
     """The slices of each way to cut the images, in the order of their values."""
     ways: dict[str, Rows] = {}
     for one in scores.slices:
-        ways.setdefault(one.title, []).append(_slice_cells(one, len(scores.classes)))
+        ways.setdefault(one.title, []).append(_slice_cells(one, scores))
     tables = []
     for title, rows in ways.items():
         first = f", the first {SHOWN_SLICES} of {len(rows)}" if len(rows) > SHOWN_SLICES else ""
-        tables.append(Table(f"Slices by {title}{first}", _SLICE, rows[:SHOWN_SLICES]))
+        tables.append(Table(f"Slices by {title}{first}", _slice_columns(scores), rows[:SHOWN_SLICES]))
     return tables
 
 
-def _slice_cells(one: SliceScore, classes: int) -> tuple[str, ...]:
+def _slice_columns(scores: Scores) -> tuple[Column, ...]:
+    figure = (Column("mean IoU"), *interval_columns(scores)[: _slice_intervals(scores)])
+    return (_outside("slice"), Column("images"), *figure, _words("stands on"), Column("pixel accuracy"))
+
+
+def _slice_cells(one: SliceScore, scores: Scores) -> tuple[str, ...]:
+    drawn = [interval_text(one.intervals[HEADLINE])] if _slice_intervals(scores) else []
     return (
         printable(one.name),
         f"{one.images:,}",
         score_text(one.values[HEADLINE]),
-        f"{one.uses[HEADLINE]} of {classes} classes",
+        *drawn,
+        f"{one.uses[HEADLINE]} of {len(scores.classes)} classes",
         score_text(one.values["pixel_accuracy"]),
     )
+
+
+def _slice_intervals(scores: Scores) -> bool:
+    return any(one.intervals for one in scores.slices)
 
 
 def gates_table(report: GateReport) -> Table:
@@ -239,15 +256,6 @@ def _outside(name: str) -> Column:
 
 def _words(name: str) -> Column:
     return Column(name, number=False)
-
-
-_SLICE = (
-    _outside("slice"),
-    Column("images"),
-    Column("mean IoU"),
-    _words("stands on"),
-    Column("pixel accuracy"),
-)
 
 
 def per_class_table(scores: Scores) -> Table:

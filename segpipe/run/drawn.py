@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -14,6 +15,8 @@ from segpipe.errors import ConfigError
 from segpipe.metrics.intervals import ScoreIntervals, score_intervals
 from segpipe.metrics.resampling import numbered
 from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import HEADLINE, SliceScore
+from segpipe.metrics.slices import Slices, slice_groups
 
 
 def intervals_of_run(results: ResultsReader, rules: ScoringRules) -> ScoreIntervals | None:
@@ -30,6 +33,33 @@ def intervals_of_run(results: ResultsReader, rules: ScoringRules) -> ScoreInterv
         results.cells(), results.classes, rules, rules.intervals, clusters, weights=weights
     )
     return found
+
+
+def with_slice_intervals(
+    scored: Sequence[SliceScore], results: ResultsReader, cut: Sequence[Slices], rules: ScoringRules
+) -> tuple[SliceScore, ...]:
+    """Slices with the intervals of their main figures, if the rules ask for intervals.
+
+    Args:
+        scored: the slices.
+        results: of the run.
+        cut: the images, cut into these slices.
+        rules: the settings.
+    """
+    if rules.intervals is None or not scored:
+        return tuple(scored)
+    # Of many slices, the intervals of all metrics and classes would take minutes.
+    main = replace(rules, metrics=())
+    drawn = rules.intervals.model_copy(update={"per_class": False})
+    groups, number = slice_groups(cut)
+    found = score_intervals(
+        results.cells(), results.classes, main, drawn, run_clusters(results, drawn), groups, number,
+        results.image_weights(rules),
+    )  # fmt: skip
+    return tuple(
+        replace(one, intervals={name: own.aggregates[name] for name in (HEADLINE, "pixel_accuracy")})
+        for one, own in zip(scored, found, strict=True)
+    )
 
 
 def run_clusters(results: ResultsReader, rules: IntervalRules) -> NDArray[np.int64]:

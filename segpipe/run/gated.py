@@ -10,20 +10,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segpipe.config import EvaluationConfig, make_config, read_yaml
-from segpipe.criteria import LATEST, GateConfig
+from segpipe.counts.results import ResultsReader
+from segpipe.criteria import LATEST, GateConfig, IntervalRules
 from segpipe.errors import ConfigError, GateError, SegpipeError
-from segpipe.metrics.gates import Figure, GateReport, check_gates, figure_of, judge
-from segpipe.metrics.scores import Scores
+from segpipe.metrics.base import METRICS
+from segpipe.metrics.gates import Figure, GateReport, bound_of, check_gates, figure_of, judge
+from segpipe.metrics.intervals import score_intervals
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import Interval, Scores
+from segpipe.metrics.slices import value_text
 from segpipe.reports.tables import gates_line
+from segpipe.run.drawn import run_clusters
 from segpipe.run.latest import LATEST_NAME
 from segpipe.run.manifest import MANIFEST_NAME
 from segpipe.run.opened import Run, open_run
 from segpipe.run.record import read_state, run_config
 from segpipe.run.reduced import RESULTS_NAME
 from segpipe.run.scored import score_run
+from segpipe.run.sliced import cut_slices
 
-JUDGED = ("gates", "slices", "min_slice_images")
+JUDGED = ("gates", "slices", "min_slice_images", "intervals")
 """The keys of a configuration that can be put to a run that is there already."""
 
 
@@ -32,8 +42,8 @@ def gate(run: str | Path, config: Mapping[str, Any] | str | Path | None = None) 
 
     Args:
         run: the folder of a run, or <results>/<suite>/<model>, whose latest run is judged.
-        config: a configuration or the path of one, of which `gates`, `slices` and `min_slice_images` are
-            taken; None: the run is judged under its own.
+        config: a configuration or the path of one, of which `gates`, `slices`, `min_slice_images` and
+            `intervals` are taken; None: the run is judged under its own.
 
     Raises:
         ConfigError: there are no gates, or gates on figures that there are not.
@@ -41,10 +51,17 @@ def gate(run: str | Path, config: Mapping[str, Any] | str | Path | None = None) 
     """
     opened = open_run(run)
     asked = _asked(run_config(opened.path), config)
-    rules = replace(opened.results.rules, slices=asked.slicings(), min_slice_images=asked.min_slice_images)
+    rules = replace(
+        opened.results.rules,
+        slices=asked.slicings(),
+        min_slice_images=asked.min_slice_images,
+        intervals=asked.intervals,
+    )
     check_gates(asked.named_gates(), rules)
     scores = score_run(opened.path / RESULTS_NAME, rules)
-    return judge_gates(asked.named_gates(), scores, opened.summary.coverage, Baselines(opened.path, scores))
+    return judge_gates(
+        asked.named_gates(), opened.results, scores, opened.summary.coverage, Baselines(opened.path, scores)
+    )
 
 
 def _asked(own: EvaluationConfig, config: Mapping[str, Any] | str | Path | None) -> EvaluationConfig:
@@ -63,12 +80,17 @@ def _asked(own: EvaluationConfig, config: Mapping[str, Any] | str | Path | None)
 
 
 def judge_gates(
-    gates: tuple[GateConfig, ...], scores: Scores, coverage: float, baselines: Baselines
+    gates: tuple[GateConfig, ...],
+    results: ResultsReader,
+    scores: Scores,
+    coverage: float,
+    baselines: Baselines,
 ) -> GateReport:
     """The verdicts on a run.
 
     Args:
         gates: classes by name.
+        results: of the run.
         scores: of the run, with the slices that the gates need.
         coverage: of the run.
         baselines: where the figures of its baselines come from.
@@ -76,9 +98,40 @@ def judge_gates(
     verdicts = [
         verdict
         for one in gates
-        for verdict in judge(one, figure_of(one, scores, coverage), partial(baselines.figure, one))
+        for verdict in judge(one, _figure(one, results, scores, coverage), partial(baselines.figure, one))
     ]
     return GateReport(coverage, tuple(verdicts))
+
+
+def _figure(gate: GateConfig, results: ResultsReader, scores: Scores, coverage: float) -> Figure:
+    """The figure that a gate is about, or the end of its interval."""
+    figure = figure_of(gate, scores, coverage)
+    if gate.bound is None or figure.missing:
+        return figure
+    return bound_of(gate, figure, _interval(gate, results, scores.rules))
+
+
+def _interval(gate: GateConfig, results: ResultsReader, rules: ScoringRules) -> Interval:
+    """The interval of the figure of a gate, made as the rules say, or as intervals are made by default."""
+    record = next(one for one in METRICS.values() if gate.metric in (one.name, *one.averages))
+    of_class = gate.of_class is not None
+    drawn = (rules.intervals or IntervalRules()).model_copy(update={"per_class": of_class})
+    (found,) = score_intervals(
+        results.cells(), results.classes, replace(rules, metrics=(record.name,)), drawn,
+        run_clusters(results, drawn), _outside(gate, results, rules), 1, results.image_weights(rules),
+    )  # fmt: skip
+    if not of_class:
+        return found.aggregates[gate.metric]
+    return found.per_class[gate.metric][results.classes.names.index(str(gate.of_class))]
+
+
+def _outside(gate: GateConfig, results: ResultsReader, rules: ScoringRules) -> NDArray[np.int64] | None:
+    """0 for the images of the slice of a gate, 1 for the others, int64 (image,); None without a slice."""
+    if not gate.slice:
+        return None
+    where = {name: value_text(value) for name, value in gate.slice.items()}
+    cut = next(one for one in cut_slices(results, rules) if where in one.where)
+    return np.asarray(cut.slice_of != cut.where.index(where), np.int64)
 
 
 class Baselines:
@@ -119,7 +172,8 @@ class Baselines:
                 )
             baseline = open_run(found)
             self.used[name] = str(baseline.path)
-            return self._differences(baseline) or score_run(baseline.path / RESULTS_NAME, self._scores.rules)
+            rules = replace(self._scores.rules, intervals=None)
+            return self._differences(baseline) or score_run(baseline.path / RESULTS_NAME, rules)
         except SegpipeError as error:
             return f"the baseline cannot be used: {' '.join(str(error).split())}"
 

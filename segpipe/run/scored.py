@@ -15,7 +15,7 @@ from segpipe.metrics.scores import Scores
 from segpipe.metrics.scoring import score_counts
 from segpipe.metrics.slices import score_slices
 from segpipe.planning.plan_file import written_at
-from segpipe.run.drawn import intervals_of_run
+from segpipe.run.drawn import intervals_of_run, with_slice_intervals
 from segpipe.run.sliced import cut_slices
 
 TOTAL = Path("confusion", "c", "0", "0")
@@ -44,6 +44,7 @@ def _scored(path: Path, rules: ScoringRules, written: tuple[int, ...]) -> Scores
     groups = score_class_groups(total, results.classes, rules, units_per_pixel=scores.units_per_pixel)
     cut = cut_slices(results, rules)
     slices = score_slices(results.cells(), cut, results.classes, rules, weights)
+    slices = with_slice_intervals(slices, results, cut, rules)
     distributions = class_distributions(results.cells(), results.classes, rules, weights)
     scores = replace(scores, groups=groups, slices=slices, distributions=distributions)
     return with_intervals(scores, intervals_of_run(results, rules))

@@ -335,7 +335,8 @@ def gate(run: Path) -> GateReport:
     with _stage(run, "gate"):
         baselines = Baselines(run, _scores(run))
         gates = run_config(run).named_gates()
-        report = judge_gates(gates, _scores(run), _summary(run).coverage, baselines)
+        results = ResultsReader(run / RESULTS_NAME)
+        report = judge_gates(gates, results, _scores(run), _summary(run).coverage, baselines)
         write_report(run / GATES_NAME, report.document())
         write_state(run, {"baselines": baselines.used})
         return report

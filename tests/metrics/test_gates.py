@@ -16,9 +16,19 @@ from segpipe.config import make_config
 from segpipe.criteria import GateConfig
 from segpipe.errors import ConfigError
 from segpipe.metrics.base import METRICS
-from segpipe.metrics.gates import Figure, GateReport, apart, check_gates, figure_of, judge, told, worse_by
+from segpipe.metrics.gates import (
+    Figure,
+    GateReport,
+    apart,
+    bound_of,
+    check_gates,
+    figure_of,
+    judge,
+    told,
+    worse_by,
+)
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import Scores
+from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.scoring import score_matrix
 from tests.finished import CLASSES
 
@@ -30,6 +40,14 @@ SCORES = score_matrix(MATRIX, CLASSES, ScoringRules())
 
 def gate(**values: Any) -> GateConfig:
     return GateConfig.model_validate(values)
+
+
+def test_a_figure_without_an_interval_fails_a_gate_on_its_bound() -> None:
+    """With the note that says why."""
+    asked = gate(metric="mean_iou", min=0, bound="lower")
+    nothing = Interval(math.nan, math.nan, 0.95, "bootstrap", 1, "an interval needs two images at least")
+    (one,) = judge(asked, bound_of(asked, figure_of(asked, SCORES, 1.0), nothing), none)
+    assert (one.passed, one.reason) == (False, "has no interval: an interval needs two images at least")
 
 
 def none() -> Figure:
@@ -174,6 +192,7 @@ def test_gates_on_figures_that_there_are_not_are_refused(asked: dict[str, Any], 
         ({"metric": "mean_iou"}, r"gates.0: expected min, max or max_drop"),
         ({"metric": "mean_iou", "min": 0, "baseline": "latest"}, "relative and baseline belong to max_drop"),
         ({"metric": "coverage", "max_drop": 0}, "coverage has no max_drop; give min"),
+        ({"metric": "mean_iou", "max_drop": 0, "bound": "lower"}, "bound belongs to min and max"),
         (
             {"metric": "iou", "class": "car", "group": "moving", "min": 0},
             "class and group both say whose score",

@@ -118,6 +118,31 @@ def test_a_drop_is_held_against_the_run_before(folder: Path, results: str) -> No
     assert "the baseline cannot be used: run: found no such folder" in one.reason
 
 
+def test_a_bound_is_the_end_of_the_interval(folder: Path, results: str) -> None:
+    """Of a mean, of a class, of a slice; the same interval as the report's, whatever else is computed."""
+    asked = {"intervals": {"method": "jackknife", "per_class": True}, "slices": ["weather"]}
+    run = open_run(evaluate(config_of(folder, results=results, **asked)))
+    fog = {"weather": "fog"}
+    expected = [
+        run.computed.headline.interval.low,
+        run.computed.class_intervals["dice"][1].high,
+        run.computed.slices[1].intervals["mean_iou"].low,
+    ]
+    gates = [
+        {"metric": "mean_iou", "min": expected[0], "bound": "lower"},
+        {"metric": "dice", "class": "car", "max": expected[1], "bound": "upper"},
+        {"metric": "mean_iou", "slice": fog, "min": expected[2] + 1e-6, "bound": "lower"},
+    ]
+    report = gate(run.path, {"gates": gates, **asked})
+    assert [one.value for one in report.verdicts] == expected
+    assert [one.passed for one in report.verdicts] == [True, True, False]
+    assert "lower bound of mean_iou where weather = fog at least 0." in report.verdicts[2].gate
+    assert "13 images, 95% interval of 0." in report.verdicts[2].basis
+    few = {"metric": "mean_iou", "slice": {"speed": "none"}, "min": 0, "bound": "lower"}
+    with pytest.raises(ConfigError, match="no metadata column 'speed'"):
+        gate(run.path, {"gates": [few]})
+
+
 def test_a_baseline_of_other_images_or_classes_is_none(folder: Path, results: str) -> None:
     """No drop is told from figures of different things."""
     part = evaluate(config_of(folder, results=results, select={"first": 30}, model="part"))

@@ -13,6 +13,7 @@ import pytest
 
 from segpipe.config import EvaluationConfig
 from segpipe.errors import ConfigError
+from segpipe.reports.tables import worst_slices_table
 from segpipe.run.evaluate import evaluate
 from segpipe.run.opened import Run, open_run
 from segpipe.run.stages import preview
@@ -149,3 +150,24 @@ def test_mistakes_are_told_before_anything_is_counted(folder: Path) -> None:
 def test_classes_have_ids_too(folder: Path) -> None:
     """A class by its id is the class by its name."""
     assert config_of(folder, slices=[{"has_class": 2}]).slicings()[0].has_class == CLASSES[2]
+
+
+def test_slices_have_intervals_and_the_worst_are_ranked_by_the_lower_end(folder: Path) -> None:
+    """Each as the images of the slice alone would have it; a slice of one image has none."""
+    intervals = {"method": "jackknife"}
+    asked = ["weather", {"by": "speed", "bins": [0, 2, 60]}]
+    run = open_run(evaluate(config_of(folder, slices=asked, intervals=intervals)))
+    document = json.loads((run.path / "scores.json").read_text())
+    fog = evaluate(config_of(folder, select={"where": 'weather == "fog"'}, intervals=intervals))
+    alone = json.loads((fog / "scores.json").read_text())["aggregates"]["mean_iou"]["interval"]
+    assert document["slices"][1]["intervals"]["mean_iou"] == alone
+    assert document["slices"][3]["intervals"]["mean_iou"]["low"] is None
+    ranks = {one.name: one.rank for one in run.computed.slices}
+    assert ranks["fog"] == alone["low"]
+    assert ranks["0 to 2"] == run.computed.slices[3].values["mean_iou"]
+    table = worst_slices_table(run.computed)
+    assert table.title == "The 6 slices of the lowest lower end of the interval of the mean IoU"
+    assert [row[1] for row in table.rows] == sorted(ranks, key=ranks.__getitem__)
+    with (run.path / "per_slice.csv").open(newline="") as file:
+        row = list(csv.DictReader(file))[1]
+    assert (float(row["mean_iou_low"]), float(row["mean_iou_high"])) == (alone["low"], alone["high"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from segpipe.metrics.scores import HEADLINE
+from segpipe.metrics.scores import HEADLINE, SliceScore
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.text import write_csv
 
@@ -12,14 +13,15 @@ from segpipe.reports.text import write_csv
 @REPORTS.register("per_slice.csv")
 def write(given: ReportInput, path: Path) -> None:
     """Write the table; it has no rows where no slices were asked for. NaN is an empty cell."""
-    scores = given.scores
-    names, classes = list(scores.aggregates), len(scores.classes)
-    rows = [
-        [
-            one.title, one.name, one.images, one.pixels, one.uses[HEADLINE], classes - one.uses[HEADLINE],
-            *(one.values[name] for name in names),
-        ]
-        for one in scores.slices
-    ]  # fmt: skip
-    head = ("by", "slice", "images", "pixels", f"{HEADLINE}_classes_used", f"{HEADLINE}_classes_dropped")
-    write_csv(path, (*head, *names), rows)
+    names = list(given.scores.aggregates)
+    drawn = any(one.intervals for one in given.scores.slices)
+    head = ["by", "slice", "images", "pixels", f"{HEADLINE}_classes_used", f"{HEADLINE}_classes_dropped"]
+    ends = [f"{HEADLINE}_low", f"{HEADLINE}_high"] if drawn else []
+    write_csv(path, [*head, *names, *ends], [_row(one, names) for one in given.scores.slices])
+
+
+def _row(one: SliceScore, names: list[str]) -> list[Any]:
+    size = [one.title, one.name, one.images, one.pixels, one.uses[HEADLINE], len(one.dropped)]
+    interval = one.intervals.get(HEADLINE)
+    ends = [] if interval is None else [interval.low, interval.high]
+    return [*size, *(one.values[name] for name in names), *ends]

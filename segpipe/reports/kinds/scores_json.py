@@ -64,6 +64,7 @@ def _slice(one: SliceScore, metrics: list[str]) -> dict[str, Any]:
             name: {"value": value, "classes_used": one.uses[name]} for name, value in one.values.items()
         },
         "headline_drops": list(one.dropped),
+        "intervals": {name: asdict(interval) for name, interval in one.intervals.items()},
         "classes": {name: one.per_class[name].tolist() for name in metrics},
     }
 
