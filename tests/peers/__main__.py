@@ -1,4 +1,4 @@
-"""Ask every peer about every case, and hold the answers against tests/metrics/peers.json.
+"""Ask every peer about every case, and hold the answers against tests/metrics/peers.json and its like.
 
 python -m tests.peers            fails if an answer is another than the stored one
 python -m tests.peers --write    writes the file anew
@@ -14,26 +14,32 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from tests.peers import statistics
 from tests.peers.cases import CASES, Case
 from tests.peers.tools import TOOLS, Tool, cityscapes_groups, keras_weighted, tf1_mean_iou, versions
 
 STORED = Path(__file__).parent.parent / "metrics" / "peers.json"
+STATISTICS = Path(__file__).parent.parent / "statistics" / "peers.json"
 
 
 def main() -> int:
     """Compare, or write."""
     warnings.simplefilter("ignore")
     os.environ.update(KERAS_BACKEND="torch", TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")
-    found = answers()
+    asked = ((STORED, answers(), changes), (STATISTICS, statistics.answers(), statistics_changes))
     if "--write" in sys.argv:
-        STORED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(
-            f"{len(found['figures'])} figures of {len(found['versions'])} packages written to {STORED.name}"
-        )
+        for path, found, _ in asked:
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            count = f"{len(found['figures'])} figures of {len(found['versions'])} packages"
+            print(f"{count} written to {path.parent.name}/{path.name}")
         return 0
-    stored = json.loads(STORED.read_text(encoding="utf-8"))
-    different = [f"{one} (stored: {other})" for one, other in changes(found, stored)]
-    print("\n".join(different) or f"{len(found['figures'])} figures are as they were stored")
+    different = [
+        f"{one} (stored: {other})"
+        for path, found, compare in asked
+        for one, other in compare(found, json.loads(path.read_text(encoding="utf-8")))
+    ]
+    count = sum(len(found["figures"]) for _, found, _ in asked)
+    print("\n".join(different) or f"{count} figures are as they were stored")
     return bool(different)
 
 
@@ -86,6 +92,22 @@ def changes(found: dict[str, Any], stored: dict[str, Any]) -> list[tuple[Any, An
         if not alike(one, other)
     ]
     return pairs
+
+
+def statistics_changes(found: dict[str, Any], stored: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """The same of the statistics: lists of figures, to six digits."""
+    rounded = [
+        [{**figure, "value": _rounded(figure["value"])} for figure in answer["figures"]]
+        for answer in (found, stored)
+    ]
+    pairs = [(one, other) for one, other in zip(*rounded, strict=True) if one != other]
+    return pairs + [
+        (found[key], stored[key]) for key in found if key != "figures" and found[key] != stored[key]
+    ]
+
+
+def _rounded(value: Any) -> Any:
+    return [_rounded(each) for each in value] if isinstance(value, list) else round(value, 6)
 
 
 def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
