@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +96,12 @@ def write_grouped(folder: Path, sizes: Sequence[Size], drawn: Size) -> None:
         for side, labels in zip(SIDES, label_maps(number, drawn), strict=True):
             group = zarr.open_group(folder / f"{side}.zarr")
             array = group.create_array(
-                f"labels/{image_id(number)}", shape=size, chunks=size, dtype="uint8", **WRITTEN
+                f"labels/{image_id(number)}",
+                shape=size,
+                chunks=size,
+                chunk_key_encoding={"name": "default", "separator": "."},
+                dtype="uint8",
+                **WRITTEN,
             )
             array[...] = np.tile(
                 labels, [-(-whole // part) for whole, part in zip(size, drawn, strict=True)]
@@ -109,8 +113,12 @@ def write_grouped_copied(folder: Path, images: int, size: Size) -> None:
     write_grouped(folder, [size], size)
     for side in SIDES:
         group = folder / f"{side}.zarr" / "labels"
+        files = {path.name: path.read_bytes() for path in (group / image_id(0)).iterdir()}
         for number in range(1, images):
-            shutil.copytree(group / image_id(0), group / image_id(number))
+            array = group / image_id(number)
+            array.mkdir()
+            for name, data in files.items():
+                (array / name).write_bytes(data)
 
 
 def write_raster(folder: Path, side_px: int, chunk_px: int) -> None:
