@@ -170,7 +170,7 @@ def test_every_deployment_has_parameters_that_its_flow_takes() -> None:
 
     root = Path(__file__).parents[2]
     flows = {"nightly": nightly, "reprocess": reprocess, "maintenance": maintenance}
-    for file in ("prefect.yaml", "docker/prefect.yaml"):
+    for file in ("prefect.yaml", "docker/prefect.yaml", "docker/compose-prefect.yaml"):
         deployments = yaml.safe_load((root / file).read_text())["deployments"]
         assert [one["name"].partition("-")[0] for one in deployments] == list(flows)
         for one in deployments:

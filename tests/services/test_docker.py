@@ -175,17 +175,33 @@ def _wait_for(services: Services, container: str, word: str) -> None:
     pytest.fail(f"{word!r} never printed: {services.engine.run('docker', 'logs', container)[-4000:]}")
 
 
-def test_the_runner_has_the_deployments_and_a_stranger_is_refused(services: Services) -> None:
-    listed = ("exec", "-T", "runner", "/opt/docker/entrypoint.sh", "prefect", "deployment", "ls")
-    for _ in range(120):
-        if "nightly" in services.compose(*listed):
-            break
-        time.sleep(1)
-    else:
-        pytest.fail(services.compose("logs", "--tail", "40", "runner"))
+def test_the_runner_does_a_night_on_the_cluster(services: Services) -> None:
+    """A deployment is run: two models of a day, found by their pattern, counted on the workers."""
+    shell = ("run", "--rm", "--entrypoint", "sh", "demo", "-c")
+    day = "day=$(date -u +%Y-%m-%d); mkdir -p /data/predictions/$day && cd /data/demo"
+    services.compose(
+        *shell, f"{day} && cp -r truth.zarr .. && cp -r model_a.zarr model_b.zarr ../predictions/$day"
+    )
+    inside = ("exec", "-T", "runner", "/opt/docker/entrypoint.sh")
+    _until(services, (*inside, "prefect", "deployment", "ls"), "nightly/nightly")
+    services.compose(*inside, "prefect", "deployment", "run", "nightly/nightly", "--watch")
+    listed = services.compose(*inside, "segpipe", "history", "/results", "--suite", "nightly")
+    assert "model_a" in listed
+    assert DEMO_MEAN_IOU in listed
+
+
+def test_a_stranger_is_refused(services: Services) -> None:
     ask = (
         "import urllib.request, urllib.error\n"
         "try: urllib.request.urlopen('http://prefect:4200/api/flows/count', data=b'{}')\n"
         "except urllib.error.HTTPError as error: print(error.code)"
     )
     assert services.compose("exec", "-T", "runner", "python", "-c", ask).strip() == "401"
+
+
+def _until(services: Services, command: tuple[str, ...], word: str) -> None:
+    for _ in range(120):
+        if word in services.compose(*command):
+            return
+        time.sleep(1)
+    pytest.fail(services.compose("logs", "--tail", "40", "runner"))
