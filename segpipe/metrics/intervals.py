@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from segpipe.criteria import IntervalRules
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS, FloatArray, Metric, chosen_metrics
 from segpipe.metrics.distributions import quantile
-from segpipe.metrics.replicates import ImageTable, Replicates, score_replicates
+from segpipe.metrics.replicates import ImageTable, score_replicates
 from segpipe.metrics.resampling import Draws, bootstrap, leave_one_out, whole
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Interval, Scores
@@ -28,6 +27,8 @@ from segpipe.metrics.weights import ImageWeights
 __all__ = ["Interval", "IntervalRules", "ScoreIntervals", "score_intervals"]
 
 IntArray = NDArray[np.int64]
+
+TOO_FEW = "there are not two images, or clusters of images, to draw from"
 
 FEW_CLUSTERS = 30
 """With fewer than this many, intervals are known to be too narrow, and say so."""
@@ -104,40 +105,55 @@ def table_intervals(table: ImageTable, rules: IntervalRules) -> ScoreIntervals:
     if table.num_clusters < 2:
         return _without(table, rules)
     estimate = score_replicates(table, [whole(table.num_clusters)])
-    replicates = score_replicates(table, _draws(table, rules))
-    make = {"bootstrap": _percentiles, "jackknife": _student}[rules.method]
+    replicates = score_replicates(table, draws_of(table, rules))
     metrics = {name: one for one in chosen_metrics(table.rules.metrics) for name in one.averages}
-    aggregates = {
-        name: make(values, float(estimate.aggregates[name][0]), metrics[name], rules, table.num_clusters)
-        for name, values in replicates.aggregates.items()
-    }
-    return ScoreIntervals(aggregates, _of_classes(estimate, replicates, rules, make, table.num_clusters))
+
+    def interval(values: FloatArray, score: float, metric: Metric) -> Interval:
+        ends = (metric.minimum, metric.maximum)
+        return interval_of(values, float(score), ends, rules, table.num_clusters)
+
+    return ScoreIntervals(
+        aggregates={
+            name: interval(values, estimate.aggregates[name][0], metrics[name])
+            for name, values in replicates.aggregates.items()
+        },
+        per_class={
+            name: tuple(
+                interval(values[:, at], estimate.per_class[name][0, at], METRICS[name])
+                for at in range(values.shape[1])
+            )
+            for name, values in replicates.per_class.items()
+            if rules.per_class
+        },
+    )
 
 
-def _draws(table: ImageTable, rules: IntervalRules) -> Iterator[Draws]:
+def interval_of(
+    values: FloatArray, estimate: float, ends: tuple[float, float], rules: IntervalRules, clusters: int
+) -> Interval:
+    """The interval of one figure.
+
+    Args:
+        values: (R,), its replicates (`draws_of`); NaN where there is nothing to score.
+        estimate: the figure itself.
+        ends: the smallest and the largest value that it can have.
+        rules: how intervals are made.
+        clusters: how many were drawn.
+    """
+    make = {"bootstrap": _percentiles, "jackknife": _student}[rules.method]
+    return make(values, estimate, ends, rules, clusters)
+
+
+def draws_of(table: ImageTable, rules: IntervalRules) -> Iterator[Draws]:
+    """The replicates that the rules ask for; of two tables of the same clusters they are the same."""
     if rules.method == "jackknife":
         return iter(leave_one_out(table.num_clusters, table.bytes_per_replicate))
     return iter(bootstrap(table.num_clusters, rules.seed, rules.replicates, table.bytes_per_replicate))
 
 
-def _of_classes(
-    estimate: Replicates, replicates: Replicates, rules: IntervalRules, make: Any, clusters: int
-) -> dict[str, tuple[Interval, ...]]:
-    if not rules.per_class:
-        return {}
-    return {
-        name: tuple(
-            make(values[:, at], float(estimate.per_class[name][0, at]), METRICS[name], rules, clusters)
-            for at in range(values.shape[1])
-        )
-        for name, values in replicates.per_class.items()
-    }
-
-
 def _without(table: ImageTable, rules: IntervalRules) -> ScoreIntervals:
     """No intervals, for there is nothing to draw from."""
-    drawn = "image" if rules.cluster_by is None else f"value of {rules.cluster_by}"
-    one = _none(rules, table.num_clusters, f"an interval needs two {drawn}s at least")
+    one = _none(rules, table.num_clusters, TOO_FEW)
     records = chosen_metrics(table.rules.metrics)
     aggregates = {name: one for record in records for name in record.averages}
     of_classes = [record.name for record in records if record.per_class and rules.per_class]
@@ -149,9 +165,9 @@ def _none(rules: IntervalRules, clusters: int, note: str) -> Interval:
 
 
 def _percentiles(
-    values: FloatArray, estimate: float, metric: Metric, rules: IntervalRules, clusters: int
+    values: FloatArray, estimate: float, ends: tuple[float, float], rules: IntervalRules, clusters: int
 ) -> Interval:
-    """The percentile interval of replicates (R,)."""
+    """The percentile interval; it cannot leave the range."""
     there = np.sort(values[~np.isnan(values)])
     if math.isnan(estimate) or not len(there):
         return _none(rules, clusters, "there is nothing to score")
@@ -167,15 +183,15 @@ def _note(replicates: int, there: int, clusters: int) -> str:
 
 
 def _student(
-    values: FloatArray, estimate: float, metric: Metric, rules: IntervalRules, clusters: int
+    values: FloatArray, estimate: float, ends: tuple[float, float], rules: IntervalRules, clusters: int
 ) -> Interval:
-    """The interval from the scores without one cluster each, (C,), within the range of the metric."""
+    """The interval from the scores without one cluster each, within the range."""
     if math.isnan(estimate):
         return _none(rules, clusters, "there is nothing to score")
     if np.isnan(values).any():
         return _none(rules, clusters, "without one of the clusters there is nothing to score")
     half = student_quantile((1 + rules.level) / 2, clusters - 1) * jackknife_error(values)
-    low, high = max(estimate - half, metric.minimum), min(estimate + half, metric.maximum)
+    low, high = max(estimate - half, ends[0]), min(estimate + half, ends[1])
     return Interval(low, high, rules.level, rules.method, clusters, "")
 
 

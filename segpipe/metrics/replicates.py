@@ -82,6 +82,25 @@ class ImageTable:
             pred=self.pred[pairs],
         )  # fmt: skip
 
+    def with_images_of(self, other: ImageTable) -> ImageTable:
+        """The images of both tables; the clusters of the other one come after those of this one."""
+        class_ids = np.concatenate(
+            [np.repeat(np.arange(len(self.classes)), np.diff(one.starts)) for one in (self, other)]
+        )
+        order = np.argsort(class_ids, kind="stable")
+
+        def both(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(self, name), getattr(other, name)], axis=-1)
+
+        images = np.concatenate([self.images, other.images + len(self.weights)])
+        return ImageTable(
+            classes=self.classes, rules=self.rules, num_clusters=self.num_clusters + other.num_clusters,
+            clusters=np.concatenate([self.clusters, other.clusters + self.num_clusters]),
+            weights=both("weights"), void=both("void"), valid=both("valid"), per_image=both("per_image"),
+            starts=self.starts + other.starts, images=images[order], hit=both("hit")[order],
+            truth=both("truth")[order], pred=both("pred")[order],
+        )  # fmt: skip
+
     @classmethod
     def of(
         cls,

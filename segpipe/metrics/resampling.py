@@ -335,22 +335,21 @@ def _passes(replicates: int, bytes_each: int) -> Iterator[range]:
 def swaps(clusters: int, seed: int, replicates: int, bytes_each: int = 1) -> Iterator[CountArray]:
     """Which clusters are swapped between two datasets, (cluster, R) of 0 and 1, some replicates at a time.
 
-    Where there are no more than `replicates` ways to swap, each of them is there once, the first of them
-    swapping none; else they are random.
+    The first replicate swaps none. Where there are no more than `replicates` ways to swap, each of them is
+    there once; else there are `replicates` random ones after the first.
     """
-    every = exact_swaps(clusters, replicates)
-    for numbers in _passes(1 << clusters if every else replicates, max(2 * clusters, bytes_each)):
-        words = -(-clusters // 64)
-        rows = [
-            np.array([number], np.uint64) if every else _random(seed, _SIGN_FLIPS, number, words)
-            for number in numbers
-        ]
-        octets = np.stack(rows).astype("<u8").view(np.uint8)
-        yield np.ascontiguousarray(
-            np.unpackbits(octets, axis=1, count=clusters, bitorder="little").T, np.uint16
-        )
+    every = clusters < 63 and 1 << clusters <= replicates
+    for numbers in _passes(1 << clusters if every else replicates + 1, max(2 * clusters, bytes_each)):
+        make = _binary if every else _flips
+        octets = np.stack([make(number, clusters, seed) for number in numbers]).astype("<u8").view(np.uint8)
+        flags = np.unpackbits(octets, axis=1, count=clusters, bitorder="little")
+        yield np.ascontiguousarray(flags.T, np.uint16)
 
 
-def exact_swaps(clusters: int, replicates: int) -> bool:
-    """Whether all ways to swap clusters are few enough to try each of them."""
-    return clusters < 63 and 1 << clusters <= replicates
+def _binary(number: int, clusters: int, seed: int) -> NDArray[np.uint64]:
+    return np.array([number], np.uint64)
+
+
+def _flips(number: int, clusters: int, seed: int) -> NDArray[np.uint64]:
+    words = -(-clusters // 64)
+    return _random(seed, _SIGN_FLIPS, number, words) if number else np.zeros(words, np.uint64)

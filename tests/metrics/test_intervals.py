@@ -17,6 +17,7 @@ from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.distributions import quantile
 from segpipe.metrics.intervals import (
+    TOO_FEW,
     Interval,
     IntervalRules,
     ScoreIntervals,
@@ -95,7 +96,7 @@ def test_a_group_has_the_intervals_of_a_dataset_of_its_own() -> None:
     for group in range(2):
         alone = intervals_of(cells.take(np.flatnonzero(groups == group)), BOOTSTRAP)
         assert repr(found[group]) == repr(alone)
-    assert found[2].aggregates["mean_iou"].note == "an interval needs two images at least"
+    assert found[2].aggregates["mean_iou"].note == TOO_FEW
 
 
 def test_jackknife_of_a_mean_is_the_textbook_interval() -> None:
@@ -163,7 +164,7 @@ def test_there_is_an_interval_for_every_aggregate_and_class(rules: IntervalRules
 def test_an_interval_that_cannot_be_made_says_why() -> None:
     """One image; nothing to score; a class that some replicates do not have."""
     one = intervals_of(random_cells(1), BOOTSTRAP)
-    assert one.aggregates["mean_iou"].note == "an interval needs two images at least"
+    assert one.aggregates["mean_iou"].note == TOO_FEW
     assert math.isnan(one.per_class["iou"][0].low)
     nothing = intervals_of(ConfusionCells.empty(3, 4), BOOTSTRAP).aggregates["mean_iou"]
     assert nothing.note == "there is nothing to score"

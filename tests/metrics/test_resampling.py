@@ -17,7 +17,6 @@ from segpipe.metrics.resampling import (
     Multiplicities,
     bootstrap_counts,
     exact_product,
-    exact_swaps,
     swaps,
     whole,
 )
@@ -78,15 +77,14 @@ FIRST_DRAWS = [[0, 0, 1, 1, 1, 2, 3, 0], [0, 3, 2, 0, 0, 1, 0, 2]]
 
 
 def test_few_clusters_are_swapped_in_every_way_once() -> None:
-    """All 16 ways of 4 clusters, none swapped first; of more clusters as many random ways as asked for."""
+    """All 16 ways of 4 clusters; of more clusters random ways after the one that swaps none."""
     (counts,) = swaps(4, 0, 100)
     assert counts[:, 0].tolist() == [0, 0, 0, 0]
     assert sorted(map(tuple, counts.T.tolist())) == sorted(np.ndindex(2, 2, 2, 2))
     (drawn,) = swaps(70, 0, 400)
-    assert drawn.shape == (70, 400)
-    assert abs(drawn.mean() - 0.5) < 0.02
-    assert exact_swaps(4, 16)
-    assert not exact_swaps(5, 16)
+    assert drawn.shape == (70, 401)
+    assert not drawn[:, 0].any()
+    assert abs(drawn[:, 1:].mean() - 0.5) < 0.02
 
 
 def written_out(
@@ -108,7 +106,7 @@ def assert_same(found: Replicates, at: int, expected: Scores) -> None:
         np.testing.assert_allclose(rows[at], expected.per_class[name], rtol=1e-12, err_msg=name)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(maps=label_maps(min_images=1), rules=every_rule, data=st.data())
 def test_scores_of_replicates_are_those_of_datasets_written_out(
     maps: Maps, rules: ScoringRules, data: st.DataObject
@@ -135,7 +133,7 @@ def test_scores_of_replicates_are_those_of_datasets_written_out(
         assert_same(replicates, at, written_out(maps, images, rules, weights))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(maps=label_maps(min_images=2), rules=every_rule, data=st.data())
 def test_scores_without_one_cluster_are_those_of_the_other_images(
     maps: Maps, rules: ScoringRules, data: st.DataObject
@@ -152,7 +150,7 @@ def test_scores_without_one_cluster_are_those_of_the_other_images(
         assert_same(replicates, at, written_out(maps, rest, rules, None))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(maps=label_maps(min_images=1), rules=every_rule)
 def test_the_dataset_itself_scores_what_it_scores(maps: Maps, rules: ScoringRules) -> None:
     """The replicate in which every image is once."""
