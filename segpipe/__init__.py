@@ -4,6 +4,7 @@
 
     run = segpipe.evaluate("evaluation.yaml")
     run = segpipe.open_run("results/default/model/runs/...")
+    segpipe.compare(run_a, run_b)
     counts = segpipe.confusion(truth, pred, num_classes=19)
     writer = segpipe.create_store("pred.zarr", like="truth.zarr::labels", classes=19)
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Problem,
         SegpipeError,
     )
+    from segpipe.run.compared import compare
     from segpipe.run.gated import gate
     from segpipe.run.library import evaluate, evaluate_models
     from segpipe.run.opened import Run, open_run
@@ -51,6 +53,7 @@ __all__ = [
     "Run",
     "SegpipeError",
     "__version__",
+    "compare",
     "confusion",
     "create_store",
     "evaluate",
@@ -65,6 +68,7 @@ _HOMES = {
     "EvaluationConfig": "segpipe.config",
     "PredictionWriter": "segpipe.writing.writer",
     "Run": "segpipe.run.opened",
+    "compare": "segpipe.run.compared",
     "confusion": "segpipe.arrays",
     "create_store": "segpipe.writing.create",
     "evaluate": "segpipe.run.library",

@@ -459,6 +459,46 @@ def run_document(run: Run) -> dict[str, Any]:
 
 
 @commands.command()
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@click.option("--metric", "metrics", multiple=True, help="Compare this metric (default: the main ones).")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Also compare slices; two columns are crossed.")
+@click.option("--cluster-by", metavar="COLUMN", help="Images of one value are drawn and swapped together.")
+@click.option("--common", is_flag=True, help="Compare what both have, where the runs differ.")
+@click.option("--output", type=click.Path(), help="Also write a report: FILE.md or FILE.json.")
+@AS_JSON
+def compare(
+    a: str,
+    b: str,
+    metrics: tuple[str, ...],
+    by: tuple[str, ...],
+    cluster_by: str | None,
+    common: bool,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Compare run B with run A over the same images.
+
+    A and B are folders of runs, or RESULTS/SUITE/MODEL for the latest one. Every score with its difference,
+    the interval of that, and p of a sign-flip permutation test; per class, slice and image. Runs whose
+    images, classes, rules or truth differ are refused.
+    """
+    from segpipe.comparison_tables import show_comparison
+    from segpipe.reports.comparison import comparison_document, write_comparison
+    from segpipe.run.compared import compare as compare_runs
+
+    asked = {"metrics": metrics, "by": by, "intervals": cluster_by and {"cluster_by": cluster_by}}
+    found = compare_runs(a, b, common=common, **_given(asked))
+    if output is not None:
+        write_comparison(Path(output), found)
+    answer(
+        lambda: comparison_document(found),
+        lambda console: show_comparison(console, found, output),
+        as_json=as_json,
+    )
+
+
+@commands.command()
 @click.argument("results", default="results", type=click.Path())
 @click.option("--suite", help="Only this suite.")
 @click.option("--model", help="Only this model.")

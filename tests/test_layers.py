@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("segpipe.execution",),
     ("segpipe.run",),
     ("segpipe.terminal",),
-    ("segpipe.store_tables", "segpipe.history_tables"),
+    ("segpipe.store_tables", "segpipe.history_tables", "segpipe.comparison_tables"),
     ("segpipe.cli",),
     ("segpipe",),
     ("flows",),

@@ -340,6 +340,10 @@ class ResultsReader:
         """Whether pixels have weights; then the matrices are sums of these."""
         return WEIGHTED_CONFUSION in self._group
 
+    def pixel_weight(self) -> float:
+        """The sum of the weights of all pixels, where they have any."""
+        return math.fsum(self.read(WEIGHTED_CONFUSION).flat)
+
     def image_weights(self, rules: ScoringRules) -> ImageWeights | None:
         """The weights of the images, in order; None where neither they nor their pixels have any.
 
@@ -352,8 +356,7 @@ class ResultsReader:
             columns = {one: self.column(one) if one == name else np.empty(0) for one in self.columns}
             values = check_weights(name, columns, self.ids())
         if self.weighted:
-            weight = math.fsum(self.read(WEIGHTED_CONFUSION).flat)
-            return ImageWeights.of_weighted_pixels(values, len(self), weight)
+            return ImageWeights.of_weighted_pixels(values, len(self), self.pixel_weight())
         return None if values is None else ImageWeights.of(values, pixels=int(self.total().sum()))
 
     def scored_total(self, weights: ImageWeights | None) -> NDArray[np.int64]:

@@ -130,6 +130,26 @@ class ConfusionCells:
         offsets = np.searchsorted(keys // codes**2, np.arange(len(self) + 1))
         return ConfusionCells(self.num_classes, offsets, (keys % codes**2).astype(np.uint32), sums)
 
+    def of_classes(self, chosen: Sequence[int]) -> ConfusionCells:
+        """The matrices over some of the classes: truth of others is ignored, predictions of others are void.
+
+        Args:
+            chosen: their ids, in the new order.
+
+        >>> E = ConfusionCells.from_dense(np.arange(16).reshape(1, 4, 4))
+        >>> E.of_classes([1]).dense()[0].tolist()
+        [[5, 10, 7], [10, 20, 14], [13, 26, 15]]
+        """
+        codes = np.int64(len(chosen) + 2)
+        place = np.full(self.num_codes, len(chosen))
+        place[list(chosen)], place[-1] = np.arange(len(chosen)), len(chosen) + 1
+        target = place[self.truth_codes] * codes + place[self.pred_codes]
+        keys, where = np.unique(self.image_of_cell * codes**2 + target, return_inverse=True)
+        sums = np.zeros(len(keys), np.int64)
+        np.add.at(sums, where, self.counts)
+        offsets = np.searchsorted(keys // codes**2, np.arange(len(self) + 1))
+        return ConfusionCells(len(chosen), offsets, (keys % codes**2).astype(np.uint32), sums)
+
     def times(self, factors: NDArray[np.int64]) -> ConfusionCells:
         """The matrices, each times a whole number (image,)."""
         counts = self.counts * np.repeat(factors, np.diff(self.offsets))

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from segpipe.classes import ClassList
 from segpipe.criteria import IntervalRules
 from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
 from segpipe.metrics.intervals import TOO_FEW, draws_of, interval_of
 from segpipe.metrics.replicates import ImageTable, Replicates, score_replicates
 from segpipe.metrics.resampling import Multiplicities, swaps, whole
-from segpipe.metrics.scores import Interval
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import Interval, slice_name
 
 ROUNDING = 1e-10
 """Differences that are not larger are no differences."""
@@ -217,3 +219,51 @@ class ImageDifferences:
         for place in np.argsort(-change if better else change, kind="stable")[:number]:
             if change[place] > 0 if better else change[place] < 0:
                 yield self.ids[place], float(self.a[place]), float(self.b[place])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SliceDifferences:
+    """The differences in one slice.
+
+    Attributes:
+        title: what images are cut by.
+        where: what its images have in common.
+        images: how many they are.
+        differences: of its scores.
+    """
+
+    title: str
+    where: Mapping[str, str | None]
+    images: int
+    differences: Differences
+
+    @property
+    def name(self) -> str:
+        """The slice in words."""
+        return slice_name(self.where)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """Run B against run A; every difference is that of B less that of A.
+
+    Attributes:
+        a, b: what the runs are called: suite, model, and run.
+        classes: that both have.
+        rules: under which both were scored.
+        intervals: how intervals and p-values were made.
+        differences: of all scores.
+        images: the mean IoU of every image.
+        slices: differences in slices of the images.
+        left_out: what of the runs is not compared, in sentences; empty if all is.
+    """
+
+    a: str
+    b: str
+    classes: ClassList
+    rules: ScoringRules
+    intervals: IntervalRules
+    differences: Differences
+    images: ImageDifferences
+    slices: tuple[SliceDifferences, ...]
+    left_out: tuple[str, ...]

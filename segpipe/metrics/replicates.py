@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
 from segpipe.kernels.cells import ConfusionCells
@@ -18,7 +18,7 @@ from segpipe.metrics.image_means import overall_values, pair_values, score_image
 from segpipe.metrics.resampling import Draws, Rows
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scoring import class_values, in_class_mean
-from segpipe.metrics.sums import cut_products, row_means
+from segpipe.metrics.sums import row_means
 from segpipe.metrics.weights import ImageWeights
 
 IntArray = NDArray[np.int64]
@@ -36,12 +36,13 @@ class ImageTable:
         clusters: int64 (image,), 0..C-1, ascending; the images come cluster by cluster.
         num_clusters: C.
         weights: int64 (image,), 1 where images have no weights.
-        void: int64 (image,), pixels of valid truth whose prediction is void.
+        void: int64 (image,), pixels of valid truth whose prediction is void, times the weight of the image.
         valid: int64 (image,), the pixels that count.
         per_image: float64 (M, image), what the M metrics score the image by itself.
         starts: int64 (K + 1,); the pairs of class k are starts[k] to starts[k + 1].
         images: int64 (pair,), of each image and class that occurs in it; ascending within a class.
-        hit, truth, pred: int64 (pair,), areas.
+        areas: int64 (pair, 3), hit, truth and pred.
+        weighed: int64 (pair, 3), the areas times the weight of the image.
     """
 
     classes: ClassList
@@ -54,9 +55,8 @@ class ImageTable:
     per_image: FloatArray
     starts: IntArray
     images: IntArray
-    hit: IntArray
-    truth: IntArray
-    pred: IntArray
+    areas: IntArray
+    weighed: IntArray
 
     @property
     def records(self) -> list[Metric]:
@@ -78,8 +78,7 @@ class ImageTable:
             classes=self.classes, rules=self.rules, clusters=numbers.astype(np.int64),
             num_clusters=len(clusters), weights=self.weights[chosen], void=self.void[chosen],
             valid=self.valid[chosen], per_image=self.per_image[:, chosen], starts=before[self.starts],
-            images=place[self.images[pairs]], hit=self.hit[pairs], truth=self.truth[pairs],
-            pred=self.pred[pairs],
+            images=place[self.images[pairs]], areas=self.areas[pairs], weighed=self.weighed[pairs],
         )  # fmt: skip
 
     def with_images_of(self, other: ImageTable) -> ImageTable:
@@ -89,16 +88,16 @@ class ImageTable:
         )
         order = np.argsort(class_ids, kind="stable")
 
-        def both(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(self, name), getattr(other, name)], axis=-1)
+        def both(name: str, axis: int = 0) -> NDArray[Any]:
+            return np.concatenate([getattr(self, name), getattr(other, name)], axis=axis)
 
         images = np.concatenate([self.images, other.images + len(self.weights)])
         return ImageTable(
             classes=self.classes, rules=self.rules, num_clusters=self.num_clusters + other.num_clusters,
             clusters=np.concatenate([self.clusters, other.clusters + self.num_clusters]),
-            weights=both("weights"), void=both("void"), valid=both("valid"), per_image=both("per_image"),
-            starts=self.starts + other.starts, images=images[order], hit=both("hit")[order],
-            truth=both("truth")[order], pred=both("pred")[order],
+            weights=both("weights"), void=both("void"), valid=both("valid"), per_image=both("per_image", 1),
+            starts=self.starts + other.starts, images=images[order], areas=both("areas")[order],
+            weighed=both("weighed")[order],
         )  # fmt: skip
 
     @classmethod
@@ -119,49 +118,76 @@ class ImageTable:
             clusters: int64 (image,), the cluster 0.. of each image.
             weights: of the images, in their order.
         """
-        parts = [_part(block, classes, rules) for block in blocks] or [
-            _part(ConfusionCells.empty(len(classes)), classes, rules)
-        ]
-        void, valid = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
-        per_image = np.concatenate([part[2] for part in parts], axis=1)
-        firsts = np.cumsum([0] + [len(part[0]) for part in parts])
-        image = np.concatenate([part[3] + first for part, first in zip(parts, firsts, strict=False)])
-        class_id, hit, truth, pred = (np.concatenate([part[at] for part in parts]) for at in range(4, 8))
-        return cls._sorted(
-            classes, rules, clusters, weights, (void, valid), per_image, image, class_id, (hit, truth, pred)
-        )
+        parts, start = [], 0
+        for block in blocks:
+            parts.append(_Part.of(block, classes, rules, weights, start))
+            start += len(block)
+        if not parts:
+            parts = [_Part.of(ConfusionCells.empty(len(classes)), classes, rules, None, 0)]
+        units = np.ones(start, np.int64) if weights is None else weights.units
+        return _Part.joined(parts).table(classes, rules, clusters, units)
+
+
+class _Part(NamedTuple):
+    """Some images as they come; the fields are those of `ImageTable`, `classes` (pair,)."""
+
+    void: IntArray
+    valid: IntArray
+    per_image: FloatArray
+    images: IntArray
+    classes: IntArray
+    areas: IntArray
+    weighed: IntArray
 
     @classmethod
-    def _sorted(
-        cls, classes: ClassList, rules: ScoringRules, clusters: IntArray, weights: ImageWeights | None,
-        pixels: tuple[IntArray, IntArray], per_image: FloatArray,
-        image: IntArray, class_id: IntArray, areas: tuple[IntArray, IntArray, IntArray],
-    ) -> ImageTable:  # fmt: skip
+    def of(
+        cls, cells: ConfusionCells, classes: ClassList, rules: ScoringRules, weights: ImageWeights | None,
+        start: int,
+    ) -> _Part:  # fmt: skip
+        """Of the images `start`, `start` + 1, ..."""
+        plain = weighed = ClassAreas.from_cells(cells, invalid_pred=rules.invalid_pred)
+        if weights is not None:
+            weighed = ClassAreas.from_cells(weights.weighed(cells, start), invalid_pred=rules.invalid_pred)
+        scores = score_images(plain, classes, rules).per_image
+        per_image = np.stack([scores[one.averages[0]] for one in chosen_metrics(rules.metrics)])
+        places = np.nonzero(plain.occurs)
+        areas = (
+            np.stack([one.hit[places], one.truth[places], one.pred[places]], axis=1)
+            for one in (plain, weighed)
+        )
+        images, class_ids = (one.astype(np.int64) for one in places)
+        return cls(weighed.void, plain.valid, per_image, images, class_ids, *areas)
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Part]) -> _Part:
+        """The images of several parts, one after the other."""
+        firsts = np.cumsum([0] + [len(part.valid) for part in parts])
+        moved = [
+            part._replace(images=part.images + first) for part, first in zip(parts, firsts, strict=False)
+        ]
+        names = cls._fields
+        fields = (
+            np.concatenate([getattr(part, name) for part in moved], axis=int(name == "per_image"))
+            for name in names
+        )
+        return cls(*fields)
+
+    def table(
+        self, classes: ClassList, rules: ScoringRules, clusters: IntArray, units: IntArray
+    ) -> ImageTable:
         """Images by cluster, pairs by class and image."""
         order = np.argsort(clusters, kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        units = np.ones(len(order), np.int64) if weights is None else weights.units
-        pairs = np.lexsort((place[image], class_id))
+        pairs = np.lexsort((place[self.images], self.classes))
         names, numbers = np.unique(clusters[order], return_inverse=True)
-        hit, truth, pred = (side[pairs] for side in areas)
-        void, valid = (values[order] for values in pixels)
-        return cls(
+        return ImageTable(
             classes=classes, rules=rules, clusters=numbers.astype(np.int64), num_clusters=len(names),
-            weights=units[order], void=void, valid=valid, per_image=per_image[:, order],
-            starts=np.searchsorted(class_id[pairs], np.arange(len(classes) + 1)),
-            images=place[image[pairs]], hit=hit, truth=truth, pred=pred,
+            weights=units[order], void=self.void[order], valid=self.valid[order],
+            per_image=self.per_image[:, order],
+            starts=np.searchsorted(self.classes[pairs], np.arange(len(classes) + 1)),
+            images=place[self.images[pairs]], areas=self.areas[pairs], weighed=self.weighed[pairs],
         )  # fmt: skip
-
-
-def _part(cells: ConfusionCells, classes: ClassList, rules: ScoringRules) -> tuple[NDArray[Any], ...]:
-    """Void, valid, scores (M, image); image, class, hit, truth and pred of every class that occurs."""
-    areas = ClassAreas.from_cells(cells, invalid_pred=rules.invalid_pred)
-    scores = score_images(areas, classes, rules).per_image
-    per_image = np.stack([scores[one.averages[0]] for one in chosen_metrics(rules.metrics)])
-    image, class_id = np.nonzero(areas.occurs)
-    sides = (side[image, class_id] for side in (areas.hit, areas.truth, areas.pred))
-    return areas.void, areas.valid, per_image, image, class_id.astype(np.int64), *sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,34 +259,27 @@ class _Scoring:
         hit, truth, pred = areas = np.zeros((3, *shape), np.int64)
         means: list[_Means] = []
         for classes in _some_at_once(table.starts):
-            pairs = [self._pairs(class_id) for class_id in classes]
-            rows = [self._class_rows(*one) for one in pairs]
-            sums = self._draws.sums([self._weighted(*one) for one in pairs])
+            pairs = [slice(table.starts[at], table.starts[at + 1]) for at in classes]
+            rows = [self._class_rows(one) for one in pairs]
+            sums = self._draws.sums([self._shifted(table.images[one], table.weighed[one]) for one in pairs])
             areas[:, :, classes.start : classes.stop] = np.stack(sums, axis=-1).transpose(1, 0, 2)
             parts = [Rows(table.clusters[each.images], each.terms) for each in rows]
             means += map(self._means, rows, self._draws.sums(parts))
         every = np.arange(len(table.weights))
-        (void,) = self._draws.sums([self._weighted(every, table.void[:, None])])
+        (void,) = self._draws.sums([self._shifted(every, table.void[:, None])])
         return ClassAreas(hit, truth, pred, void[:, 0]), _Means.stacked(means)
 
-    def _pairs(self, class_id: int) -> tuple[IntArray, IntArray]:
-        """The images in which a class occurs, and its areas in them (pair, 3)."""
-        table = self._table
-        pairs = slice(table.starts[class_id], table.starts[class_id + 1])
-        sides = (table.hit[pairs], table.truth[pairs], table.pred[pairs])
-        return table.images[pairs], np.stack(sides, axis=1)
+    def _shifted(self, images: IntArray, areas: IntArray) -> Rows:
+        return Rows(self._table.clusters[images], areas >> self._shift)
 
-    def _weighted(self, images: IntArray, areas: IntArray) -> Rows:
-        weights = self._table.weights[images, None]
-        return Rows(self._table.clusters[images], cut_products(areas, weights, self._shift))
-
-    def _class_rows(self, images: IntArray, areas: IntArray) -> _Values:
+    def _class_rows(self, pairs: slice) -> _Values:
         """The scores of a class in the images that have it."""
+        images, areas = self._table.images[pairs], self._table.areas[pairs]
         if self._table.rules.present == "truth":
             images, areas = images[areas[:, 1] > 0], areas[areas[:, 1] > 0]
         hit, truth, pred = (areas[:, at, None] for at in range(3))
-        pairs = ClassAreas(hit, truth, pred, valid=self._table.valid[images])
-        return self._rows(pair_values(pairs, self._of_classes), images, self._of_classes)
+        own = ClassAreas(hit, truth, pred, valid=self._table.valid[images])
+        return self._rows(pair_values(own, self._of_classes), images, self._of_classes)
 
     def _rows(self, values: FloatArray, images: IntArray, records: list[Metric]) -> _Values:
         return _Values.of(
@@ -303,11 +322,8 @@ def _some_at_once(starts: IntArray) -> Iterator[range]:
 
 def _shift(table: ImageTable, largest: int) -> int:
     """How many bits areas have too many for int64: they are ratios in every metric, so all lose as many."""
-    most = int(table.valid.max(initial=0)) * int(table.weights.max(initial=0)) * len(table.valid)
-    # Where pixels have weights, too, no int64 holds the sums.
-    kind: DTypeLike = np.int64 if most < 1 << 63 else object
-    totals = np.zeros(table.num_clusters, kind)
-    np.add.at(totals, table.clusters, table.valid.astype(kind) * table.weights.astype(kind))
+    totals = np.zeros(table.num_clusters, np.int64)
+    np.add.at(totals, table.clusters[table.images], table.weighed[:, 1])
     return max(0, (int(totals.max(initial=0)) * largest).bit_length() - SUM_BITS)
 
 

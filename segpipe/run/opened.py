@@ -166,7 +166,7 @@ class Run:
         from segpipe.run.frames import grouped, score_dataset
 
         rules = rules or self.results.rules
-        asked = rules if metrics is None else replace(rules, metrics=_metrics_of(metrics))
+        asked = rules if metrics is None else replace(rules, metrics=metrics_of(metrics))
         if by is None:
             (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, asked)
             one = replace(one, rules=rules)
@@ -308,7 +308,7 @@ def _table_html(table: Table) -> str:
     )
 
 
-def _metrics_of(names: Sequence[str]) -> tuple[str, ...]:
+def metrics_of(names: Sequence[str]) -> tuple[str, ...]:
     """The metrics that names of metrics or of aggregates come from."""
     known = {name: one.name for one in METRICS.values() for name in (one.name, *one.averages)}
     unknown = [name for name in names if name not in known]

@@ -1,0 +1,180 @@
+"""A comparison of two runs as tables, as plain data, and as a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from segpipe.errors import ConfigError, InfrastructureError
+from segpipe.metrics.base import METRICS
+from segpipe.metrics.comparison import Comparison, Difference
+from segpipe.metrics.scores import HEADLINE
+from segpipe.reports.kinds.report_md import markdown_table
+from segpipe.reports.tables import Column, Rows, Table
+from segpipe.reports.text import markdown_text, printable, score_text, write_json
+
+SHOWN = 20
+"""How many images, and how many slices of one kind, a table lists; the JSON document has them all."""
+
+SCHEMA = 1
+
+
+def comparison_words(comparison: Comparison) -> list[str]:
+    """The headline, and what to know of the comparison, in sentences."""
+    one, images = comparison.differences.aggregates[HEADLINE], comparison.images
+    same = len(images.ids) - images.better - images.worse
+    note = one.interval.note
+    return [
+        f"Mean IoU {score_text(one.a)} (A) to {score_text(one.b)} (B): {_signed(one.value)}, "
+        f"{100 * one.interval.level:g} % interval {_interval(one)}, p {_p(one.p)}.",
+        f"A: {comparison.a}. B: {comparison.b}. A difference is that of B less that of A.",
+        f"Of {len(images.ids):,} images {images.better:,} got better, {images.worse:,} worse, "
+        f"{same:,} neither.",
+        comparison.intervals.in_words(),
+        f"p: {comparison.intervals.drawn} of A and B swapped; it is not corrected for how many differences "
+        "are looked at.",
+        *([f"Intervals: {note}."] if note else []),
+        *(f"Not compared: {sentence}." for sentence in comparison.left_out),
+    ]
+
+
+def comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    """Scores, classes, slices, images."""
+    yield _differences_table("Scores", "score", _shown_aggregates(comparison))
+    for name, differences in comparison.differences.per_class.items():
+        if METRICS[name].by_image:
+            rows = zip(map(printable, comparison.classes.names), differences, strict=True)
+            yield _differences_table(f"{METRICS[name].title} of the classes", "class", rows)
+    for title in dict.fromkeys(one.title for one in comparison.slices):
+        slices = [one for one in comparison.slices if one.title == title]
+        first = f", the first {SHOWN} of {len(slices)}" if len(slices) > SHOWN else ""
+        own = ((printable(one.name), one.differences.aggregates[HEADLINE]) for one in slices[:SHOWN])
+        yield _differences_table(f"Mean IoU of slices by {title}{first}", "slice", own)
+    yield from _images_tables(comparison)
+
+
+def _shown_aggregates(comparison: Comparison) -> Iterator[tuple[str, Difference]]:
+    """The pooled figures, the headline first, and the means over images of those that are kept by image."""
+    every = comparison.differences.aggregates
+    yield HEADLINE, every[HEADLINE]
+    records = {name: one for one in METRICS.values() for name in one.averages}
+    for name, one in every.items():
+        of_images = records[name].by_image and not name.endswith("_worst")
+        if name != HEADLINE and (name == records[name].pooled_name or of_images):
+            yield name, one
+
+
+_FIGURES = tuple(map(Column, ("A", "B", "difference", "interval", "p")))
+
+
+def _differences_table(title: str, head: str, named: Iterable[tuple[str, Difference]]) -> Table:
+    rows: Rows = [
+        (
+            name,
+            score_text(one.a),
+            score_text(one.b),
+            _signed(one.value),
+            _interval(one),
+            _p(one.p),
+            _verdict(one),
+        )
+        for name, one in named
+    ]
+    first = Column(head, number=False, untrusted=head != "score")
+    return Table(title, (first, *_FIGURES, Column("B is", number=False)), rows)
+
+
+def _images_tables(comparison: Comparison) -> Iterator[Table]:
+    columns = (Column("image", number=False, untrusted=True), *map(Column, ("A", "B", "difference")))
+    for word, better in (("gained", True), ("lost", False)):
+        rows: Rows = [
+            (printable(name), score_text(a), score_text(b), _signed(b - a))
+            for name, a, b in comparison.images.most(SHOWN, better=better)
+        ]
+        if rows:
+            yield Table(f"Images that {word} most (mean IoU of the image)", columns, rows)
+
+
+def _signed(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.4f}"
+
+
+def _interval(one: Difference) -> str:
+    """The interval with signs; a dash where there is none."""
+    low, high = one.interval.low, one.interval.high
+    return "-" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
+
+
+def _p(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _verdict(one: Difference) -> str:
+    """Better or worse where 0 is not in the interval."""
+    if one.improves is None or math.isnan(one.interval.low) or one.interval.low <= 0 <= one.interval.high:
+        return ""
+    return "better" if one.improves else "worse"
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as plain data; NaN where there is nothing to say (null in a file)."""
+    images = comparison.images
+    changes = zip(images.ids, images.a.tolist(), images.b.tolist(), strict=True)
+    return {
+        "schema": SCHEMA,
+        "a": comparison.a,
+        "b": comparison.b,
+        "rules": comparison.rules.document(),
+        "intervals": comparison.intervals.model_dump(mode="json"),
+        "left_out": list(comparison.left_out),
+        "aggregates": [one.document() for one in comparison.differences.aggregates.values()],
+        "classes": [
+            {"class_name": name, **one.document()}
+            for differences in comparison.differences.per_class.values()
+            for name, one in zip(comparison.classes.names, differences, strict=True)
+        ],
+        "slices": [
+            {
+                "by": one.title,
+                "where": dict(one.where),
+                "images": one.images,
+                "aggregates": [each.document() for each in one.differences.aggregates.values()],
+            }
+            for one in comparison.slices
+        ],
+        "images": {
+            "score": images.name,
+            "better": images.better,
+            "worse": images.worse,
+            "each": [{"image": name, "a": a, "b": b, "difference": b - a} for name, a, b in changes],
+        },
+    }
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """Write a comparison as Markdown (`.md`) or as JSON (`.json`).
+
+    Raises:
+        ConfigError: another kind of file.
+        InfrastructureError: it cannot be written.
+    """
+    if path.suffix not in (".md", ".json"):
+        message = f"output: {path} is neither .md nor .json"
+        raise ConfigError(message)
+    try:
+        if path.suffix == ".json":
+            write_json(path, comparison_document(comparison))
+        else:
+            path.write_text(comparison_markdown(comparison), encoding="utf-8")
+    except OSError as error:
+        message = f"output: {path} cannot be written ({error.strerror or error})"
+        raise InfrastructureError(message) from None
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """A comparison for people; ids, names and metadata are escaped."""
+    headline, *words = (markdown_text(sentence) for sentence in comparison_words(comparison))
+    tables = map(markdown_table, comparison_tables(comparison))
+    return "\n\n".join(["# Comparison of two runs", f"**{headline}**", *words, *tables]) + "\n"

@@ -1,0 +1,209 @@
+"""Two runs over the same images, compared: first what they were made of, then their scores, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segpipe.classes import ClassList
+from segpipe.config import interval_rules, slice_config
+from segpipe.counts.results import ResultsReader
+from segpipe.criteria import IntervalRules
+from segpipe.errors import InputError, Problem
+from segpipe.kernels.cells import ConfusionCells
+from segpipe.metrics.base import chosen_metrics
+from segpipe.metrics.comparison import (
+    Comparison,
+    ImageDifferences,
+    SliceDifferences,
+    paired_differences,
+)
+from segpipe.metrics.replicates import ImageTable
+from segpipe.metrics.resampling import numbered
+from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.scores import HEADLINE
+from segpipe.metrics.weights import ImageWeights
+from segpipe.run.differing import Obstacles
+from segpipe.run.drawn import check_cluster_column
+from segpipe.run.opened import Run, metrics_of, open_run
+from segpipe.run.sliced import cut_slices
+
+
+def compare(
+    a: Run | str | Path,
+    b: Run | str | Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    by: Any = None,
+    intervals: IntervalRules | Mapping[str, Any] | str | None = None,
+    common: bool = False,
+) -> Comparison:
+    """Compare run B with run A, image by image; no label map is read.
+
+    Args:
+        a, b: runs, or their folders.
+        metrics: names of metrics or aggregates; None: the main ones that run A has.
+        by: how images are cut into slices, as in `Run.score`; None: as the configuration of run A says.
+        intervals: as the key `intervals` of a configuration; None: as run A says, or bootstrap.
+        common: compare the images (of unchanged truth) and the classes that both have, under the rules of
+            A; else runs that differ in any of these are refused.
+
+    Raises:
+        InputError: what differs: images, classes, rules, truth; all of it at once. Or nothing is left.
+        ConfigError: an unknown metric or column.
+    """
+    pair = (a if isinstance(a, Run) else open_run(a), b if isinstance(b, Run) else open_run(b))
+    rules, drawn = _rules(pair[0], metrics, by), _interval_rules(pair[0], intervals)
+    obstacles = Obstacles.of(*pair)
+    if obstacles.fatal or (obstacles.avoidable and not common):
+        raise InputError([*obstacles.fatal, *obstacles.avoidable])
+    if not obstacles.ids or not len(obstacles.classes):
+        found = f"no {'class' if obstacles.ids else 'image, with the same truth,'} that both runs have"
+        raise InputError([*obstacles.avoidable, Problem(kind="comparison", found=found)])
+    return _compared(pair, obstacles, rules, drawn)
+
+
+def _rules(run: Run, metrics: Sequence[str] | None, by: Any) -> ScoringRules:
+    """The rules of run A, with what was asked for."""
+    own = run.results.rules
+    slices = own.slices if by is None else (slice_config(by, run.results.classes.names),)
+    main = (one.name for one in chosen_metrics(own.metrics) if one.main)
+    return replace(own, metrics=tuple(main) if metrics is None else metrics_of(metrics), slices=slices)
+
+
+def _interval_rules(run: Run, asked: IntervalRules | Mapping[str, Any] | str | None) -> IntervalRules:
+    if asked is None:
+        asked = run.results.rules.intervals or IntervalRules()
+    drawn = asked if isinstance(asked, IntervalRules) else interval_rules(asked)
+    check_cluster_column(drawn, run.results.columns)
+    return drawn
+
+
+def _compared(
+    pair: tuple[Run, Run], obstacles: Obstacles, rules: ScoringRules, drawn: IntervalRules
+) -> Comparison:
+    """The comparison of what the runs have in common."""
+    classes = obstacles.classes
+    excluded = tuple(name for name in rules.exclude_classes if name in classes.names)
+    rules = replace(rules, exclude_classes=excluded)
+    known = _known(pair, obstacles.ids, rules, drawn)
+    sides = [_side(run.results, known, classes, rules) for run in pair]
+    a, b = (side.table for side in sides)
+    return Comparison(
+        a=_called(pair[0]),
+        b=_called(pair[1]),
+        classes=classes,
+        rules=rules,
+        intervals=drawn,
+        differences=paired_differences(a, b, drawn),
+        images=_images(sides),
+        slices=tuple(_slices(pair[0], sides, rules, drawn)),
+        left_out=tuple(problem.found for problem in obstacles.avoidable),
+    )
+
+
+def _called(run: Run) -> str:
+    return f"{run.summary.suite}/{run.summary.model} {run.summary.run}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of the images that are compared, by id.
+
+    Attributes:
+        clusters: which are drawn together.
+        weights: None: all weigh alike.
+        pixels: of all images of the run that has more.
+        weight: the sum of the weights of all pixels, None where they have none.
+    """
+
+    clusters: Mapping[str, int]
+    weights: Mapping[str, float] | None
+    pixels: int
+    weight: float | None
+
+
+def _known(pair: tuple[Run, Run], ids: set[str], rules: ScoringRules, drawn: IntervalRules) -> _Known:
+    """What run A says of the images; both runs are weighed and drawn alike."""
+    results = pair[0].results
+    every = results.ids()
+    chosen = np.flatnonzero([name in ids for name in every])
+    names = [every[at] for at in chosen]
+    values = names if drawn.cluster_by is None else results.column(drawn.cluster_by)[chosen]
+    weights = None
+    if rules.image_weights is not None:
+        weights = dict(zip(names, results.column(rules.image_weights)[chosen].astype(float), strict=True))
+    return _Known(
+        clusters=dict(zip(names, numbered(values).tolist(), strict=True)),
+        weights=weights,
+        pixels=max(int(run.results.total().sum()) for run in pair),
+        weight=max(run.results.pixel_weight() for run in pair) if results.weighted else None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One run.
+
+    Attributes:
+        table: its images.
+        ids: (image,), in the order of the table.
+    """
+
+    table: ImageTable
+    ids: list[str]
+
+
+def _side(results: ResultsReader, known: _Known, classes: ClassList, rules: ScoringRules) -> _Side:
+    ids = [name for name in results.ids() if name in known.clusters]
+    clusters = np.array([known.clusters[name] for name in ids], np.int64)
+    weights = _weights(known, ids)
+    table = ImageTable.of(_cells(results, known, classes), classes, rules, clusters, weights)
+    return _Side(table, [ids[at] for at in np.argsort(clusters, kind="stable")])
+
+
+def _weights(known: _Known, ids: Sequence[str]) -> ImageWeights | None:
+    values = None if known.weights is None else np.array([known.weights[name] for name in ids])
+    if known.weight is not None:
+        return ImageWeights.of_weighted_pixels(values, len(ids), known.weight)
+    return None if values is None else ImageWeights.of(values, pixels=known.pixels)
+
+
+def _cells(results: ResultsReader, known: _Known, classes: ClassList) -> Iterator[ConfusionCells]:
+    """The matrices of the images that are compared, over the classes that are."""
+    own = results.classes.names
+    for block in results.blocks():
+        chosen = block.cells.take([at for at, name in enumerate(block.ids) if name in known.clusters])
+        same = own == classes.names
+        yield chosen if same else chosen.of_classes([own.index(name) for name in classes.names])
+
+
+def _images(sides: Sequence[_Side]) -> ImageDifferences:
+    """The mean IoU of every image under both, by id."""
+    values = []
+    for side in sides:
+        row = [one.averages[0] for one in side.table.records].index(HEADLINE)
+        values.append(side.table.per_image[row, np.argsort(side.ids, kind="stable")])
+    return ImageDifferences(HEADLINE, sorted(sides[0].ids), values[0], values[1])
+
+
+def _slices(
+    run: Run, sides: Sequence[_Side], rules: ScoringRules, drawn: IntervalRules
+) -> Iterator[SliceDifferences]:
+    """The differences in each slice, as run A cuts its images."""
+    for cut in cut_slices(run.results, rules):
+        slice_of = dict(zip(run.results.ids(), cut.slice_of.tolist(), strict=True))
+        for number, where in enumerate(cut.where):
+            a, b = (
+                side.table.group(np.array([slice_of[name] == number for name in side.ids], np.bool_))
+                for side in sides
+            )
+            if len(a.weights):
+                differences = paired_differences(a, b, drawn)
+                yield SliceDifferences(
+                    title=cut.title, where=where, images=len(a.weights), differences=differences
+                )
