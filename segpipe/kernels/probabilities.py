@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,13 @@ def probability_strips(
     >>> values.tolist()
     [[0.75, 0.0], [0.25, 1.0]]
     """
+    if scores.ndim > 3:
+        # A plane is always a view; planes that are put together may be a copy of everything.
+        for plane in range(scores.shape[1]):
+            first = plane * prod(scores.shape[2:])
+            for pixels, values in probability_strips(scores[:, plane], representation, num_classes):
+                yield slice(first + pixels.start, first + pixels.stop), values
+        return
     rows = scores.reshape(len(scores), -1, scores.shape[-1])
     columns = rows.shape[2]
     strip_px = max(64, STRIP_BYTES // (8 * num_classes))

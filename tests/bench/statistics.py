@@ -12,12 +12,11 @@ import numpy as np
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from segpipe.kernels._codes import codes_of
 from segpipe.kernels.argmax import argmax_labels
 from segpipe.statistics.base import STATISTICS, Pixels, Statistic
 from tests.bench.document import table
-from tests.bench.label_maps import smooth_pair
-from tests.bench.loops import RULES, direct_reader, with_kernel
+from tests.bench.label_maps import IGNORE, smooth_pair
+from tests.bench.loops import direct_reader, with_kernel
 from tests.bench.scale import Scale
 from tests.bench.stores import NUM_CLASSES, dataset, write_stacked
 from tests.bench.timing import take_turns
@@ -44,15 +43,14 @@ def section(scale: Scale) -> str:
 def _of_labels(scale: Scale) -> list[list[str]]:
     with dataset(lambda folder: write_stacked(folder, 1, scale.size)) as folder:
         read = direct_reader(folder)
-        truth, pred = (codes_of(side, rules)[np.newaxis] for side, rules in zip(read(0), RULES, strict=True))
+        truth, pred = (_codes(side)[np.newaxis] for side in read(0))
         pixels = Pixels(NUM_CLASSES, truth, pred, other=pred[:, ::-1])
         chosen = [one for one in _statistics() if "scores" not in one.needs]
         return _rows(chosen, pixels, LABELS, lambda: with_kernel(*read(0)), scale)
 
 
 def _of_logits(scale: Scale) -> list[list[str]]:
-    labels = smooth_pair(0, NUM_CLASSES, scale.size)
-    truth, pred = (codes_of(side, rules) for side, rules in zip(labels, RULES, strict=True))
+    truth, pred = (_codes(side) for side in smooth_pair(0, NUM_CLASSES, scale.size))
     draw = np.random.default_rng(0)
     logits = draw.standard_normal((NUM_CLASSES, *scale.size), np.float32)
     np.put_along_axis(logits, pred[np.newaxis].astype(np.int64), 8, axis=0)
@@ -61,6 +59,10 @@ def _of_logits(scale: Scale) -> list[list[str]]:
     with dataset(partial(_write, logits=logits)) as folder:
         kept = np.empty_like(logits)
         return _rows(chosen, pixels, LOGITS, lambda: _read(folder / "chunk", kept, truth), scale)
+
+
+def _codes(labels: NDArray[Any]) -> NDArray[np.uint16]:
+    return np.where(labels == IGNORE, NUM_CLASSES, labels).astype(np.uint16)
 
 
 def _statistics() -> list[Statistic]:
