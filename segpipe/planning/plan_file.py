@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from segpipe.planning.arrow import arrow_array, read_columns
 from segpipe.planning.bucket import Bucket, BucketSide, shared, spread
 from segpipe.sources.metadata import ArrayMeta, parse_array
 from segpipe.sources.storage import ObjectInfo
@@ -84,10 +85,14 @@ def write_plan(path: Path, planned: Iterable[PlannedBucket]) -> None:
         for item in planned:
             rows.append(_row(item))
             if len(rows) == BUCKETS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(rows, SCHEMA), row_group_size=BUCKETS_PER_GROUP)
+                writer.write_batch(_batch(rows), row_group_size=BUCKETS_PER_GROUP)
                 rows = []
         if rows:
-            writer.write_table(pa.Table.from_pylist(rows, SCHEMA), row_group_size=BUCKETS_PER_GROUP)
+            writer.write_batch(_batch(rows), row_group_size=BUCKETS_PER_GROUP)
+
+
+def _batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_struct_array(arrow_array(rows, pa.struct(SCHEMA)))
 
 
 def read_plan(path: Path) -> Iterator[PlannedBucket]:
@@ -100,12 +105,12 @@ def read_plan(path: Path) -> Iterator[PlannedBucket]:
 
 def read_keys(path: Path) -> pa.Table:
     """The columns bucket, key and hit of all buckets."""
-    return pq.read_table(path, columns=["bucket", "key", "hit"])
+    return read_columns(path, ["bucket", "key", "hit"])
 
 
 def named_keys(path: Path) -> Iterator[str]:
     """The key of every partial that a run with this plan may need."""
-    for column in pq.read_table(path, columns=["key", "whole_key"]).columns:
+    for column in read_columns(path, ["key", "whole_key"]).columns:
         yield from (key for key in column.to_pylist() if key)
 
 

@@ -27,7 +27,7 @@ def write_parquet(path: Path, kinds: Mapping[str, str], blocks: Iterable[Mapping
     import pyarrow.parquet as pq
 
     schema = pa.schema([(name, pa.type_for_alias(_TYPES[kind])) for name, kind in kinds.items()])
-    waiting = schema.empty_table()
+    waiting = pa.Table.from_batches([], schema)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for block in blocks:
             waiting = pa.concat_tables([waiting, _table(schema, block)])
@@ -47,10 +47,18 @@ def repeated_texts(texts: Sequence[str], places: NDArray[np.int64]) -> Any:
     """
     import pyarrow as pa
 
-    return pa.array(texts, pa.string()).take(pa.array(places))
+    from segpipe.planning.arrow import arrow_array
+
+    return arrow_array(texts, pa.string()).take(arrow_array(places, pa.int64()))
 
 
-def _table(schema: Any, block: Mapping[str, ArrayLike]) -> Any:
+def _table(schema: Any, block: Mapping[str, Any]) -> Any:
     import pyarrow as pa
 
-    return pa.table({field.name: pa.array(block[field.name], field.type) for field in schema}, schema=schema)
+    from segpipe.planning.arrow import arrow_array
+
+    columns = {
+        field.name: column if isinstance(column, pa.Array) else arrow_array(column, field.type)
+        for field, column in ((field, block[field.name]) for field in schema)
+    }
+    return pa.table(columns, schema=schema)

@@ -11,19 +11,24 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segpipe.counts.columns import ColumnKind, column_kind, plain_column
+from segpipe.planning.arrow import arrow_array, read_columns
 from segpipe.planning.plan import Plan
 
 IMAGES_NAME = "images.parquet"
 _ID = "image id"
 """Column names of metadata are prefixed, so that none can be taken for this one."""
 _PREFIX = "metadata:"
+_TYPES: dict[ColumnKind, pa.DataType] = {
+    "str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
+}  # fmt: skip
 
 
 def write_images(run: Path, plan: Plan) -> None:
     """Write ids and metadata."""
-    columns = {_ID: pa.array(plan.alignment.ids, pa.string())}
+    columns = {_ID: arrow_array(plan.alignment.ids, pa.string())}
     for name, values in plan.columns.items():
-        columns[_PREFIX + name] = pa.array(plain_column(name, values, column_kind(values)).tolist())
+        kind = column_kind(values)
+        columns[_PREFIX + name] = arrow_array(plain_column(name, values, kind), _TYPES[kind])
     pq.write_table(pa.table(columns), run / IMAGES_NAME)
 
 
@@ -35,7 +40,7 @@ def metadata_kinds(run: Path) -> dict[str, ColumnKind]:
 
 def read_images(run: Path) -> dict[str, NDArray[Any]]:
     """The metadata columns, each (image,), in the order of the plan."""
-    table = pq.read_table(run / IMAGES_NAME)
+    table = read_columns(run / IMAGES_NAME)
     kinds = metadata_kinds(run)
     return {
         name: np.array(table[_PREFIX + name].to_pylist(), object if kind == "str" else None)

@@ -8,11 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.counts.counting import PLAN_NAME
 from segpipe.metrics.scores import Scores
+from segpipe.planning.arrow import read_columns
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.run.planned import PlanSummary
 from segpipe.run.record import PLANNED_NAME, read_json
@@ -83,7 +82,7 @@ def run_summary(
 def fingerprints(run: Path) -> dict[str, str]:
     """One hash for all that was read of each store, from the plan's fingerprints of the buckets."""
     columns = [*(f"{side}_fingerprint" for side in SIDES), "overlay_fingerprints"]
-    table = pq.read_table(run / PLAN_NAME, columns=columns)
+    table = read_columns(run / PLAN_NAME, columns)
     texts = {side: "".join(table[f"{side}_fingerprint"].to_pylist()) for side in SIDES}
     for overlays in table["overlay_fingerprints"].to_pylist():
         for overlay in overlays:

@@ -115,3 +115,18 @@ def test_a_stopped_evaluation_keeps_its_counts(
     assert again.returncode == 0
     assert f", {kept} from earlier counts" in again.stderr
     assert "mean_iou                   1.0000" in again.stdout
+
+
+def test_an_evaluation_on_threads_loads_neither_dask_nor_pandas(demo_small: Path, tmp_path: Path) -> None:
+    """Each takes a third of a second, and a short evaluation needs neither."""
+    truth, pred = (f"{demo_small}/{name}.zarr::labels" for name in ("truth", "model_a"))
+    words = ["evaluate", "--truth", truth, "--pred", pred, "--classes", "19", "--results", str(tmp_path)]
+    script = (
+        "import sys; from segpipe.cli import commands\n"
+        f"commands.main({[*words, '--set', 'cluster=threads', '--ignore', '255']}, standalone_mode=False)\n"
+        "print(sorted({'dask', 'distributed', 'pandas', 'xarray'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
