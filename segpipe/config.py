@@ -120,6 +120,8 @@ class ArrayConfig(Frozen):
     `stacked`) or of the group of arrays (layout `grouped`) inside it. `STORE::array` says both in one string.
     """
 
+    short_form = ("string",)
+
     store: str = Field(min_length=1)
     array: str = ""
 
@@ -280,10 +282,11 @@ class LayoutConfig(BaseModel):
         return f"{self.kind} ({options})" if options else self.kind
 
 
-class StatisticConfig(BaseModel):
+class StatisticConfig(Frozen):
     """What is counted beside the confusion matrix: the kind, and its parameters, which the kind checks."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
+    short_form = ("string",)
 
     kind: str = Field(min_length=1)
 
@@ -360,6 +363,10 @@ def _classes(value: Any) -> Any:
     return {"names": value} if isinstance(value, (list, tuple)) else _based(value)
 
 
+ClassesInput = int | str | list[str] | ClassesConfig | dict[str, Any]
+"""How classes may be given: how many, a class file, their names, or keys (with `file`, over those of one)."""
+
+
 def _based(value: Any) -> Any:
     """Classes with the key `file`: what that class file holds, but for what stands beside the key."""
     for _ in range(MAX_BASES):
@@ -402,8 +409,19 @@ def _config_mistakes() -> Iterator[None]:
         raise ValueError(str(error)) from None
 
 
+Layout = Annotated[LayoutConfig, BeforeValidator(_layout, json_schema_input_type=str | LayoutConfig)]
+Cluster = Annotated[ClusterConfig, BeforeValidator(_cluster, json_schema_input_type=str | ClusterConfig)]
+
+
+def _without_model(schema: dict[str, Any]) -> None:
+    """A JSON schema in which `model` may be left out: then it is named after the predictions."""
+    schema["required"] = [name for name in schema["required"] if name != "model"]
+
+
 class EvaluationConfig(Frozen):
     """Everything that decides an evaluation. Frozen; see the README for what each key means."""
+
+    model_config = ConfigDict(json_schema_extra=_without_model)
 
     suite: str = Field(default="default", pattern=FOLDER_NAME)
     model: str = Field(pattern=FOLDER_NAME)
@@ -416,11 +434,11 @@ class EvaluationConfig(Frozen):
     valid: ArrayConfig | None = None
     weights: ArrayConfig | None = None
     also: dict[Annotated[str, Field(pattern=FOLDER_NAME)], SideConfig] = Field(default={})
-    layout: Annotated[LayoutConfig, BeforeValidator(_layout)] = LayoutConfig()
+    layout: Layout = LayoutConfig()
     image_table: ImageTable | None = None
     select: SelectConfig | None = None
 
-    classes: Annotated[ClassesConfig, BeforeValidator(_classes)]
+    classes: Annotated[ClassesConfig, BeforeValidator(_classes, json_schema_input_type=ClassesInput)]
     ignore_labels: tuple[Label, ...] = Field(default=None, validate_default=True)
     void_labels: tuple[Label, ...] = ()
     remap: dict[Label, ClassRef] | None = None
@@ -447,7 +465,7 @@ class EvaluationConfig(Frozen):
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)
     max_read_amplification: float = Field(default=4.0, ge=1.0)
-    cluster: Annotated[ClusterConfig, BeforeValidator(_cluster)] = ClusterConfig()
+    cluster: Cluster = ClusterConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -53,6 +53,8 @@ class SliceConfig(Frozen):
     {'speed': (0.0, 30.0, 60.0)}
     """
 
+    short_form = ("string", "array", "object")
+
     by: tuple[str, ...] = ()
     bins: dict[str, Bins] = Field(default={})
     has_class: ClassRef | None = None
@@ -121,6 +123,8 @@ class IntervalRules(Frozen):
     >>> IntervalRules.model_validate("jackknife").method
     'jackknife'
     """
+
+    short_form = ("string",)
 
     method: Literal["bootstrap", "jackknife"] = "bootstrap"
     level: Annotated[Number, Field(gt=0, lt=1)] = 0.95

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 
 def no_truth_value(value: Any) -> Any:
@@ -26,6 +27,19 @@ Number = Annotated[float, BeforeValidator(no_truth_value)]
 
 
 class Frozen(BaseModel):
-    """A part of the configuration: unknown keys are refused, values do not change."""
+    """A part of the configuration: unknown keys are refused, values do not change.
+
+    `short_form` names the JSON types that may stand in place of its keys, such as one text for all of them:
+    whoever checks parameters by their schema has to know.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    short_form: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The schema of the keys, or of the short form."""
+        schema = handler(core_schema)
+        return {"anyOf": [{"type": list(cls.short_form)}, schema]} if cls.short_form else schema

@@ -24,7 +24,10 @@ from segpipe.errors import (
     SegpipeError,
     worst_exit_code,
 )
+from segpipe.metrics.scores import HEADLINE
+from segpipe.reports.comparison import comparison_words
 from segpipe.reports.text import printable, score_text
+from segpipe.run.compared import compare
 from segpipe.run.evaluate import Evaluated, Steps, evaluate_each
 from segpipe.run.history import HistoryRow, read_history, trend_of
 from segpipe.run.identity import planned_identity
@@ -119,6 +122,7 @@ class Outcome:
         run: the folder of the run, if there is one.
         headline, score: the main figure.
         change: from the complete run before; None: there is none.
+        compared: this run with that one, image by image, in words: the difference, its interval and p.
         trend: where the score goes, this run the last.
     """
 
@@ -132,6 +136,7 @@ class Outcome:
     headline: str = ""
     score: float | None = None
     change: float | None = None
+    compared: str = ""
     trend: Direction = "unknown"
 
     def sentence(self) -> str:
@@ -181,6 +186,7 @@ class Batch:
                 "state": one.state,
                 "score": "" if one.score is None else score_text(one.score),
                 "change": "" if one.change is None else f"{one.change:+.4f}",
+                "compared": printable(one.compared),
                 "trend": one.trend,
                 "why": printable(one.message.split("\n")[0]),
                 "run": printable(one.run),
@@ -290,12 +296,21 @@ def _ended(done: Evaluated, found: FoundStore, rule: TrendRule) -> Outcome:
 def _scored(outcome: Outcome, row: HistoryRow, rows: Sequence[HistoryRow], rule: TrendRule) -> Outcome:
     """An outcome with the figures of its run, and how they compare with the runs before."""
     upto = [one for one in rows if (one.day, one.number) <= (row.day, row.number)]
-    before = [one.value for one in upto if one.run != row.run and one.state == "complete"]
-    change = None
-    if before and before[-1] is not None and row.value is not None:
-        change = row.value - before[-1]
     trend = trend_of(upto, rule).direction if row.state == "complete" else "unknown"
-    return replace(outcome, headline=row.headline, score=row.value, change=change, trend=trend)
+    outcome = replace(outcome, headline=row.headline, score=row.value, trend=trend)
+    before = [one for one in upto if one.run != row.run and one.state == "complete"]
+    if not before or before[-1].value is None or row.value is None:
+        return outcome
+    run, change = Path(outcome.run), row.value - before[-1].value
+    return replace(outcome, change=change, compared=_compared(run.parent / before[-1].run, run))
+
+
+def _compared(before: Path, run: Path) -> str:
+    """Two published runs compared, or why they cannot be."""
+    try:
+        return comparison_words(compare(before, run, metrics=[HEADLINE]))[0]
+    except SegpipeError as error:
+        return f"not compared with the run before: {str(error).splitlines()[0]}"
 
 
 def now_utc() -> datetime:

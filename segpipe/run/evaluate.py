@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from segpipe.config import EvaluationConfig
-from segpipe.errors import ConfigError, GateError, IncompleteError, SegpipeError
+from segpipe.errors import WORST_FIRST, ConfigError, GateError, IncompleteError, SegpipeError
 from segpipe.run import stages
 from segpipe.run.progress import SILENT, Progress
 
@@ -126,12 +126,12 @@ def runs_of(done: Sequence[Evaluated]) -> list[Path]:
     """The runs of models of which none has failed.
 
     Raises:
-        SegpipeError: of the highest exit code, and of such the first; with the name of the model where there
+        SegpipeError: the worst by exit code, and of such the first; with the name of the model where there
             are several.
     """
     failures = [(one.error, one.config.model) for one in done if one.error is not None]
     if failures:
-        error, model = max(failures, key=lambda failure: failure[0].exit_code)
+        error, model = min(failures, key=lambda failure: WORST_FIRST.index(failure[0].exit_code))
         if len(done) > 1:
             error.add_note(f"model {model}")
         raise error

@@ -12,6 +12,7 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Crashed
+from prefect.utilities.schema_tools import validate
 
 from flows import command, hooks
 from flows import nightly as nightly_module
@@ -92,6 +93,14 @@ def test_a_late_store_is_incomplete_and_told(archive: Path, told: list[str]) -> 
     assert [row.model for row in read_history(archive / "results")] == ["net_b"]
 
 
+def test_a_failed_gate_is_the_state_and_told(archive: Path, told: list[str]) -> None:
+    config = night_config(archive, {"gates": [{"metric": "mean_iou", "min": 0.999}]}, models=["net_a"])
+    state = ended(nightly, config)
+    assert (state.name, state.is_failed()) == ("GateFailed", True)
+    assert "GateFailed" in told[0]
+    assert not (archive / "results/suite/net_a/latest.json").exists()
+
+
 def test_a_falling_score_has_a_state_of_its_own(archive: Path, told: list[str], monkeypatch: Any) -> None:
     """Completed, and told all the same."""
     falling = batch.Batch("night", (batch.Outcome("m", "", "s", "complete", trend="falling"),))
@@ -164,6 +173,25 @@ def test_parameters_survive_the_way_through_prefect(tmp_path: Path) -> None:
     assert nightly.validate_parameters(plain_values)["config"] == config
 
 
+@pytest.mark.parametrize(
+    "short",
+    [
+        {"classes": 5, "cluster": "threads", "layout": "stacked", "ignore_labels": [0]},
+        {"classes": {"file": "cityscapes", "groups": {"all": ["road"]}}, "valid": "v.zarr::valid"},
+        {"truth": {"store": "t.zarr", "array": "labels", "remap": {7: "car"}}, "date": "2026-11-20"},
+        {"slices": ["weather", {"by": "speed", "bins": 4}, ["a", "b"]], "intervals": "bootstrap"},
+        {"metadata": {"a": 1.5, "b": True, "c": "x"}, "also": {}, "select": {"ids": "ids.txt"}},
+    ],
+)
+def test_what_a_configuration_may_say_the_api_takes(tmp_path: Path, short: dict[str, Any]) -> None:
+    """Prefect's server checks parameters by their JSON schema, which has to know the short forms."""
+    values = json.loads(json.dumps({"config": night_values(tmp_path, short)}))
+    schema = nightly.parameters.model_dump_for_openapi()
+    assert validate(values, schema) == []
+    values["config"]["evaluation"]["truth"] = 7
+    assert validate(values, schema) != []
+
+
 def test_every_deployment_has_parameters_that_its_flow_takes() -> None:
     """prefect.yaml is read as Prefect reads it; schedules name their time zone."""
     import yaml
@@ -177,6 +205,7 @@ def test_every_deployment_has_parameters_that_its_flow_takes() -> None:
             path, _, name = one["entrypoint"].partition(":")
             assert (root / path).is_file()
             flows[name].validate_parameters(one["parameters"])
+            assert validate(one["parameters"], flows[name].parameters.model_dump_for_openapi()) == []
             assert all(schedule["timezone"] for schedule in one.get("schedules", []))
             assert one["concurrency_limit"]["limit"] == 1
 

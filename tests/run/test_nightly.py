@@ -61,6 +61,7 @@ def test_a_night_evaluates_what_is_new_and_the_next_one_what_changed(archive: Pa
     assert [row.day for row in rows] == ["2026-11-19", "2026-11-20"]
     (_, second) = (one for one in first.outcomes if one.model == "net_a")
     assert second.change == pytest.approx(rows[1].scores["mean_iou"] - rows[0].scores["mean_iou"])  # type: ignore[operator]
+    assert re.fullmatch(r"Mean IoU 0\.\d{4} \(A\) to .*95 % interval .*, p .*", second.compared)
     assert latest_day(archive, "net_a") == "2026-11-20"
 
     reads.clear()
