@@ -219,3 +219,14 @@ def test_whole_numbers_are_no_probabilities(kind: str) -> None:
     """Told before anything is counted."""
     assert "int8 are no probabilities" in STATISTICS[kind]().unfit("binary", np.dtype(np.int8))
     assert STATISTICS[kind]().unfit("binary", np.dtype(np.float16)) == ""
+
+
+@pytest.mark.parametrize("bins", [49, 98, 103, 107])
+def test_an_edge_belongs_to_the_bin_above_it(bins: int) -> None:
+    """Also where i / bins x bins is a little less than i, in floating point."""
+    edges = np.arange(bins) / bins
+    assert (edges * bins < np.arange(bins)).any()
+    codes = np.zeros((1, 1, bins), int)
+    scores = edges[np.newaxis, np.newaxis, np.newaxis]
+    counts = STATISTICS["calibration"](bins=bins).count(Pixels(1, codes, codes, scores, "probabilities"))
+    assert counts["pixels"].tolist() == [[1] * bins]
