@@ -18,13 +18,14 @@ demo: export PREFECT_HOME := $(CURDIR)/demo/prefect
 PEERS := .venv-peers
 PEERS_LOCKED := $(PEERS)/locked-$(shell cksum < tests/peers/requirements.lock | tr ' ' '-')
 
-.PHONY: help demo test test-thorough test-services test-peers lint bench lock lock-peers environment clean
+.PHONY: help demo test test-thorough test-services faults test-peers lint bench lock lock-peers environment clean
 
 help:
 	@echo "make demo    write a demo dataset and evaluate it"
 	@echo "make test    everything that continuous integration runs"
 	@echo "make test-thorough  the same with many more examples (an hour)"
-	@echo "make test-services  tests with a Docker engine and other services, which need packages or root"
+	@echo "make test-services  tests with a Docker engine, SLURM and other services, which need packages or root"
+	@echo "make faults  a hundred faults on purpose: killed workers, full disks, ...; writes docs/faults.md (half an hour)"
 	@echo "make test-peers  ask other tools for their figures, in an environment of their own (4 GB, Python 3.11)"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure the kernel and a whole run"
@@ -45,6 +46,9 @@ test-services: environment
 # Ten to twenty times as many examples, and every pair where `make test` takes some.
 test-thorough: environment
 	SEGPIPE_THOROUGH=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+faults: environment
+	$(BIN)/python -m tests.faults --number 110 --seed $(or $(SEED),20261120) --write
 
 test-peers: $(PEERS_LOCKED)
 	$(PEERS)/bin/python -m tests.peers

@@ -26,7 +26,10 @@ class DaskProcesses:
 
 @contextmanager
 def dask_processes(
-    folder: Path, workers: int = 1, certificates: Mapping[str, str] | None = None
+    folder: Path,
+    workers: int = 1,
+    certificates: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[DaskProcesses]:
     """Start them, and kill what is left of them at the end."""
     found = folder / "scheduler.json"
@@ -34,11 +37,11 @@ def dask_processes(
     protocol = ["--protocol", "tls"] if certificates else []
     with ExitStack() as stack:
         scheduler = stack.enter_context(
-            _process("scheduler", *common, "--host", "127.0.0.1", "--port", "0", *protocol)
+            _process(environment, "scheduler", *common, "--host", "127.0.0.1", "--port", "0", *protocol)
         )
         started = [
             stack.enter_context(
-                _process("worker", *common, "--nthreads", "1", "--host", "127.0.0.1", *protocol)
+                _process(environment, "worker", *common, "--nthreads", "1", "--host", "127.0.0.1", *protocol)
             )
             for _ in range(workers)
         ]
@@ -46,10 +49,13 @@ def dask_processes(
 
 
 @contextmanager
-def _process(role: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    environment: Mapping[str, str] | None, role: str, *words: str
+) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.dask_{role}", *words],
         cwd=REPOSITORY,
+        env=environment,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )

@@ -84,7 +84,7 @@ def test_a_start_that_fails_is_told_in_words() -> None:
         message = "sbatch: error: no such partition"
         raise RuntimeError(message)
 
-    with pytest.raises(InfrastructureError, match=r"does not answer \(RuntimeError: sbatch: error: no such"):
+    with pytest.raises(InfrastructureError, match=r"did not start \(RuntimeError: sbatch: error: no such"):
         started(fail, 60, "the cluster", "Look there")
 
 

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, mod
 
 from segpipe.errors import InfrastructureError
 from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool
-from segpipe.execution.clusters.starting import not_started
+from segpipe.execution.clusters.starting import error_words
 
 if TYPE_CHECKING:
-    from distributed import Security
+    from distributed import Client, Security
 
 CONNECT_S = 30
 ADVICE = "Check that the scheduler runs there and has workers"
@@ -83,19 +83,21 @@ class Address(ClusterOptions):
     @contextmanager
     def open(self) -> Iterator[Pool]:
         """Connect and wait for a first worker."""
-        import distributed
+        from segpipe.execution.clusters.dask_pool import client_pool, quiet_dask, wait_for_worker
 
-        from segpipe.execution.clusters.dask_pool import client_pool, wait_for_worker
-
-        security = self.tls.security() if self.tls else None
-        try:
-            client = distributed.Client(
-                self.address, timeout=CONNECT_S, set_as_default=False, security=security
-            )
-        except (OSError, TimeoutError) as error:
-            message = not_started(f"the scheduler at {self.address}", error, ADVICE)
-            raise InfrastructureError(message) from error
-        with client:
+        with quiet_dask(), self._connected() as client:
             wait_for_worker(client, CONNECT_S, f"no worker at {self.address} within {CONNECT_S} s. {ADVICE}")
             with client_pool(client, sum(client.nthreads().values())) as pool:
                 yield pool
+
+    def _connected(self) -> Client:
+        import distributed
+
+        security = self.tls.security() if self.tls else None
+        try:
+            return distributed.Client(
+                self.address, timeout=CONNECT_S, set_as_default=False, security=security
+            )
+        except (OSError, TimeoutError) as error:
+            message = f"the scheduler at {self.address} does not answer ({error_words(error)}). {ADVICE}"
+            raise InfrastructureError(message) from error

@@ -12,21 +12,27 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, DirectoryPath, Field
 
 from segpipe.errors import ConfigError
 from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool
-from segpipe.execution.clusters.starting import started
+from segpipe.execution.clusters.starting import CLOSE_S, started
+
+if TYPE_CHECKING:
+    from distributed import Security
 
 SCHEDULER_S = 120
 """How long the scheduler in this process may take, and the submission of the jobs."""
 
 LOST_JOB_S = 60
 """A job whose worker has been away for this long is submitted again."""
+
+JOBS_FOLDER = "segpipe-jobs"
+"""Below the shared folder: what the jobs print."""
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*$", max_length=200)]
 """What stands in a job script: nothing that a shell or a batch system would take for more than a word."""
@@ -49,7 +55,8 @@ class Batch(ClusterOptions):
     `interface` is the network interface (`ib0`) by which the nodes reach this machine. Everything between
     scheduler, workers and this process is encrypted with keys made for the run; they lie, readable for this
     user alone, below `shared_folder`, which the nodes must see under the same path (default: the current
-    folder), until the run ends. The first job may wait in the queue for `start_timeout_s`.
+    folder), until the run ends; what the jobs print stays there in `segpipe-jobs`. The first job may wait in
+    the queue for `start_timeout_s`.
     """
 
     system: ClassVar[str]
@@ -99,7 +106,10 @@ class Batch(ClusterOptions):
         from segpipe.execution.clusters.dask_pool import DASK_SETTINGS, cluster_pool
 
         what = f"the cluster of {self.jobs} {self.system.removesuffix('Cluster')} jobs"
-        advice = "Look at the queue, at the output of the jobs and at `queue`, `account`, `walltime`"
+        advice = (
+            f"Look at the queue, at what the jobs print ({self.shared_folder / JOBS_FOLDER}) and at `queue`, "
+            "`account`, `walltime`"
+        )
         lost = {"distributed.deploy.lost-worker-timeout": f"{LOST_JOB_S} s"}
         with _private_folder(self.shared_folder) as folder, dask.config.set({**DASK_SETTINGS, **lost}):
             cluster = started(lambda: self._submitted(jobqueue, folder), SCHEDULER_S, what, advice)
@@ -116,26 +126,58 @@ class Batch(ClusterOptions):
     def _submitted(self, jobqueue: Any, folder: Path) -> Any:
         """A scheduler with as many jobs as there shall be; one that ends too early is submitted again."""
         import dask
-        import distributed
 
         from segpipe.execution.clusters.dask_pool import LOOPBACK_DASHBOARD, THREAD_LIMITS
 
-        of_site = dask.config.get(f"jobqueue.{getattr(jobqueue, self.system).job_cls.config_name}")
+        kind = getattr(jobqueue, self.system)
+        of_site = dask.config.get(f"jobqueue.{kind.job_cls.config_name}")
+        refused: list[Exception] = []
         limits = [f"export {name}={value}" for name, value in THREAD_LIMITS.items()]
-        cluster = getattr(jobqueue, self.system)(
+        cluster = kind(
             **self.settings(),
+            job_cls=_telling(kind.job_cls, refused),
             job_script_prologue=[*(of_site.get("job-script-prologue") or []), *limits],
             worker_extra_args=[*(of_site.get("worker-extra-args") or []), "--no-dashboard"],
             scheduler_options={
                 "dashboard_address": LOOPBACK_DASHBOARD,
                 **(of_site.get("scheduler-options") or {}),
             },
-            security=distributed.Security.temporary(),
-            shared_temp_directory=str(folder),
+            security=_security(folder),
+            log_directory=str(self.shared_folder / JOBS_FOLDER),
             silence_logs=logging.CRITICAL,
         )
+        try:
+            cluster.scale(jobs=self.jobs)
+            cluster.sync(_all_submitted, cluster)
+            if refused:
+                raise refused[0]
+        except BaseException:
+            with suppress(Exception):
+                cluster.close(CLOSE_S)
+            raise
         cluster.adapt(minimum_jobs=self.jobs, maximum_jobs=self.jobs)
         return cluster
+
+
+def _telling(job: Any, refused: list[Exception]) -> Any:
+    """A kind of job that keeps what the batch system says against it; Dask would only log that."""
+    from distributed.core import Status
+
+    class Telling(job):  # type: ignore[misc]
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except Exception as error:
+                refused.append(error)
+                # A job that neither runs nor failed would keep the cluster from being closed.
+                self.status = Status.failed
+                raise
+
+    return Telling
+
+
+async def _all_submitted(cluster: Any) -> None:
+    await cluster
 
 
 def _jobqueue() -> Any:
@@ -151,6 +193,24 @@ def _jobqueue() -> Any:
         message = f"jobs of a batch system need the extra: pip install 'segpipe[batch]' ({error})"
         raise ConfigError(message) from None
     return dask_jobqueue
+
+
+def _security(folder: Path) -> Security:
+    """Keys made for one run, as files in a folder that only this user can read."""
+    import distributed
+
+    parts = distributed.Security.temporary().get_tls_config_for_role("worker")
+    paths = {}
+    for name in ("ca_file", "cert", "key"):
+        paths[name] = folder / f"{name}.pem"
+        paths[name].touch(mode=0o600)
+        paths[name].write_text(parts[name])
+    each = {
+        f"tls_{role}_{name}": str(paths[name])
+        for role in ("scheduler", "worker", "client")
+        for name in ("cert", "key")
+    }
+    return distributed.Security(tls_ca_file=str(paths["ca_file"]), require_encryption=True, **each)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import distributed
+from distributed.utils import silence_logging_cmgr
 
 from segpipe.errors import InfrastructureError
 from segpipe.execution.clusters.base import NO_WORKERS_S, Pool
-from segpipe.execution.clusters.starting import CLOSE_S, Closable
+from segpipe.execution.clusters.starting import CLOSE_S, Closable, error_words
 
 KILLED_WORKERS = 2
 """A task that took this many workers with it is suspected, cut in two and tried again."""
@@ -52,6 +53,13 @@ DASK_SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
+def quiet_dask() -> Iterator[None]:
+    """Keep Dask's own lines and tracebacks from the terminal: what goes wrong is told in our words, once."""
+    with silence_logging_cmgr(logging.CRITICAL + 1):
+        yield
+
+
+@contextmanager
 def cluster_pool(
     cluster: Any, slots: int, *, first_worker_s: float, no_workers: str, patience_s: float = NO_WORKERS_S
 ) -> Iterator[Pool]:
@@ -67,7 +75,7 @@ def cluster_pool(
     Raises:
         InfrastructureError: no worker came.
     """
-    with _closed_after(cluster), distributed.Client(cluster, set_as_default=False) as client:
+    with quiet_dask(), _closed_after(cluster), distributed.Client(cluster, set_as_default=False) as client:
         wait_for_worker(client, first_worker_s, no_workers)
         with client_pool(client, slots, patience_s) as pool:
             yield pool
@@ -117,5 +125,6 @@ def _closed_after(cluster: Closable) -> Iterator[None]:
     finally:
         try:
             cluster.close(CLOSE_S)
-        except TimeoutError:
-            logging.getLogger(__name__).warning("the cluster did not end within %g s", CLOSE_S)
+        except Exception as error:
+            # What broke the run is what is told; what is left of the cluster ends with this process.
+            logging.getLogger(__name__).warning("the cluster did not end well (%s)", error_words(error))

@@ -43,21 +43,22 @@ def started(make: Callable[[], Cluster], seconds: float, what: str, advice: str)
     except Exception as error:
         in_time = made.done()
         made.add_done_callback(_close_late)
-        message = (
-            not_started(what, error, advice)
-            if in_time
-            else f"{what} did not start within {seconds:g} s. {advice}"
-        )
+        why = f" ({error_words(error)})" if in_time else f" within {seconds:g} s"
+        message = f"{what} did not start{why}. {advice}"
         raise InfrastructureError(message) from error
     except BaseException:
         made.add_done_callback(_close_late)
         raise
 
 
-def not_started(what: str, error: Exception, advice: str) -> str:
-    """The words for a cluster that does not start or cannot be reached."""
+def error_words(error: Exception) -> str:
+    """An error of another library in one line.
+
+    >>> error_words(OSError("no\\n route")), error_words(TimeoutError())
+    ('OSError: no route', 'TimeoutError')
+    """
     words = " ".join(str(error).split())
-    return f"{what} does not answer ({type(error).__name__}{': ' * bool(words)}{words}). {advice}"
+    return f"{type(error).__name__}{': ' * bool(words)}{words}"
 
 
 def _make(make: Callable[[], Cluster], made: Future[Cluster]) -> None:

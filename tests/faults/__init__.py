@@ -1,0 +1,1 @@
+"""Faults, injected on purpose into whole runs at random moments."""
