@@ -48,7 +48,7 @@ test-thorough: environment
 	SEGPIPE_THOROUGH=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 faults: environment
-	$(BIN)/python -m tests.faults --number 110 --seed $(or $(SEED),20261120) --write
+	$(BIN)/python -m tests.faults --number 105 --seed $(or $(SEED),20261120) --write
 
 test-peers: $(PEERS_LOCKED)
 	$(PEERS)/bin/python -m tests.peers

@@ -46,7 +46,7 @@ def create_run(config: EvaluationConfig) -> Path:
             f"results: the folder {runs} cannot be written ({error.strerror}); "
             "choose another with `results:` or make it writable"
         )
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise (InfrastructureError if full else ConfigError)(message) from None
     now = _now()
     write_state(

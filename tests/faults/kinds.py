@@ -83,7 +83,7 @@ def scheduler_lost(trial: Trial, number: signal.Signals, settings: dict[str, obj
 
 
 def driver_signalled(trial: Trial, number: signal.Signals, *, group: bool = False) -> Outcome:
-    trial.cluster = trial.chance.choice([THREADS, THREADS, LOCAL])
+    trial.cluster = trial.chance.choice([THREADS] * 4 + [LOCAL])
     process = trial.start()
     moment = trial.random_moment()
     if process.poll() is None and group:
@@ -108,7 +108,7 @@ def storage_fails(trial: Trial) -> Outcome:
         trial.ended()
         proxy.plan = lambda method, path: None
         before = dict(os.environ)
-        os.environ.update(trial.environment)
+        os.environ.update(s3_environment(proxy.port, timeout="120"))
         try:
             return trial.finish(f"{moment}, {fault} {number} times", {0: "", 4: "same command"})
         finally:
@@ -134,7 +134,7 @@ def disk_full(trial: Trial) -> Outcome:
             return _small_filesystem(trial, f"disk of {4 * pages} KiB")
     size = int(2 ** trial.chance.uniform(7, 14.5))
     trial.settings |= {"file_bytes": size}
-    trial.cluster = trial.chance.choice([THREADS, THREADS, THREADS, LOCAL])
+    trial.cluster = trial.chance.choice([THREADS] * 4 + [LOCAL])
     trial.start()
     return trial.finish(f"no file above {size} bytes", {0: "", 4: NO_ROOM})
 
