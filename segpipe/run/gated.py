@@ -24,6 +24,7 @@ from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.slices import value_text
 from segpipe.reports.tables import gates_line
+from segpipe.run.differing import Obstacles
 from segpipe.run.drawn import run_clusters
 from segpipe.run.latest import LATEST_NAME
 from segpipe.run.manifest import MANIFEST_NAME
@@ -179,16 +180,11 @@ class Baselines:
 
     def _differences(self, baseline: Run) -> str:
         """Why figures of the baseline cannot be held against those of the run; empty if they can."""
-        ours, theirs = self._scores.classes.names, baseline.results.classes.names
-        if ours != theirs:
-            return f"the baseline has other classes ({len(theirs)}, here {len(ours)})"
-        own, other = set(Run(self._run).results.ids()), set(baseline.results.ids())
-        if own != other:
-            return (
-                f"the baseline has other images: {len(own - other):,} only here, {len(other - own):,} only "
-                "there; evaluate the same images (select), or take another baseline"
-            )
-        return ""
+        obstacles = Obstacles.of(baseline, Run(self._run))
+        # Rules of scoring may differ: the baseline is scored under those of the run.
+        found = [one for one in (*obstacles.fatal, *obstacles.avoidable) if one.kind != "rules"]
+        words = "; ".join(f"{one.kind}: {one.found}" for one in found)
+        return f"cannot be compared with its baseline (run A; this is run B): {words}" if found else ""
 
 
 def run_before(run: Path) -> Path | None:

@@ -21,7 +21,7 @@ from segpipe.run.gated import gate
 from segpipe.run.opened import open_run
 from segpipe.run.record import read_json, read_state
 from segpipe.run.stages import preview
-from tests.run.datasets import figures, image_ids, label_maps, pair_config, write_pair, write_stacked
+from tests.run.datasets import CLASSES, figures, image_ids, label_maps, pair_config, write_pair, write_stacked
 
 EVIL = "<b>]]>|`x`\x1b[2J\ufffe"
 FLOOR = {"metric": "mean_iou", "min": 0.5}
@@ -143,17 +143,24 @@ def test_a_bound_is_the_end_of_the_interval(folder: Path, results: str) -> None:
         gate(run.path, {"gates": [few]})
 
 
-def test_a_baseline_of_other_images_or_classes_is_none(folder: Path, results: str) -> None:
-    """No drop is told from figures of different things."""
-    part = evaluate(config_of(folder, results=results, select={"first": 30}, model="part"))
-    named = evaluate(config_of(folder, results=results, model="named", classes=list("abcde")))
+def test_a_baseline_of_other_images_truth_or_classes_is_none(
+    folder: Path, results: str, tmp_path: Path
+) -> None:
+    """No drop is told from figures of different things; other rules of scoring are no hindrance."""
+    write_pair(tmp_path)
+    named = config_of(folder, results=results, model="named", classes=[*CLASSES[:4], "air"])
+    part = config_of(folder, results=results, model="part", select={"first": 30})
+    written_again = config_of(tmp_path, results=results, model="again")
+    ruled = config_of(folder, results=results, model="ruled", exclude_classes=["car"])
     run = evaluate(config_of(folder, results=results))
-    for baseline, reason in (
-        (part, "has other images: 10 only here, 0 only there"),
-        (named, "has other classes"),
+    for config, reason in (
+        (part, "images: 10 images that only run B has: img_030"),
+        (named, "classes: other classes (only in run A: air; only in run B: sky)"),
+        (written_again, "truth: truth changed in 40 images"),
+        (ruled, ""),
     ):
-        (one,) = gate(run, {"gates": [{**DROP, "baseline": str(baseline)}]}).verdicts
-        assert not one.passed
+        (one,) = gate(run, {"gates": [{**DROP, "baseline": str(evaluate(config))}]}).verdicts
+        assert one.passed is (not reason)
         assert reason in one.reason
 
 
