@@ -24,8 +24,10 @@ from segpipe.run.nightly import NightlyConfig, run_night, survey
 from segpipe.run.nightly import nightly as run_nightly
 from segpipe.run.notify import NotifyConfig
 from segpipe.run.reprocess import ReprocessConfig, reprocess
+from segpipe.run.trend import TrendRule
 from tests.run.datasets import figures
 from tests.run.nights import NOW, declare, latest_day, night_config, night_values, write_night, write_truth
+from tests.run.test_history import a_row
 from tests.sources.servers import serving
 
 
@@ -346,18 +348,15 @@ def test_a_night_that_cannot_begin_is_told(archive: Path, webhook: Heard) -> Non
     assert "no such folder" in webhook[0]["text"]
 
 
-def test_a_falling_score_is_told(archive: Path, webhook: Heard) -> None:
-    """Three good days, then two bad ones."""
-    for seed, day in enumerate(("2026-11-15", "2026-11-16", "2026-11-17")):
-        write_night(archive, day, "net_a", seed)
-    trend = {"last": 1, "before": 3}
-    config = night_config(archive, models=["net_a"], trend=trend, notify={"webhook": "NIGHT_HOOK"})
-    found = run_nightly(config)
-    falling = [one for one in found.outcomes if one.trend == "falling"]
-    assert bool(webhook) == bool(falling) == found.remarkable
-    low = Outcome(
-        "m", "2026-11-20", "s", "complete", headline="mean_iou", score=0.5, change=-0.2, trend="falling"
-    )
+def test_a_falling_score_is_told(tmp_path: Path) -> None:
+    """It is no error. A run before that is gone cannot be compared, and says so."""
+    days = [f"2026-11-{17 + at}" for at in range(4)]
+    scores = [{"mean_iou": value} for value in (0.7, 0.71, 0.7, 0.5)]
+    rows = [a_row(day=day, run=day, scores=one) for day, one in zip(days, scores, strict=True)]
+    plain = Outcome("m", days[-1], "s", "complete", run=f"{tmp_path}/{days[-1]}")
+    low = batch._scored(plain, rows[-1], rows, TrendRule(last=1, before=3))
+    assert (low.trend, low.score, low.change) == ("falling", 0.5, pytest.approx(-0.2))
+    assert low.compared.startswith("not compared with the run before: run: found no such folder")
     told = Batch("night", (low,))
     assert (told.exit_code, told.remarkable) == (0, True)
     assert told.text() == "night: complete\n- m, 2026-11-20: complete, mean_iou 0.5000 (-0.2000), falling"
