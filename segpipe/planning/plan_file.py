@@ -109,9 +109,15 @@ def read_keys(path: Path) -> pa.Table:
 
 
 def named_keys(path: Path) -> Iterator[str]:
-    """The key of every partial that a run with this plan may need."""
-    for column in read_columns(path, ["key", "whole_key"]).columns:
-        yield from (key for key in column.to_pylist() if key)
+    """The key of every partial that a run with this plan may need, those of further statistics too."""
+    known = pq.read_schema(path).names
+    table = pq.read_table(
+        path, columns=[name for name in ("key", "whole_key", "statistics") if name in known]
+    )
+    for row in table.to_pylist():
+        # A plan of an earlier version has no further statistics.
+        for keys in (row, *(row.get("statistics") or ())):
+            yield from (key for name in ("key", "whole_key") if (key := keys[name]))
 
 
 def read_buckets(path: Path, numbers: Iterable[int]) -> Iterator[Bucket]:

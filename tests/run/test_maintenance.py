@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zarr
 
@@ -118,6 +120,17 @@ def test_a_run_under_way_keeps_what_it_needs(folder: Path) -> None:
     assert maintained(folder).collected.removed == 4
     os.utime(run / "run.json", (time.time() - 3600,) * 2)
     assert maintained(folder).collected.removed == 2
+
+
+def test_partials_of_further_statistics_are_named(tmp_path: Path) -> None:
+    """Each has a key of its own, and one of the bucket that it was selected from."""
+    more = [{"kind": "a", "key": "k2", "whole_key": "w2"}, {"kind": "b", "key": "k3", "whole_key": ""}]
+    rows = [
+        {"key": "k1", "whole_key": "w1", "statistics": more},
+        {"key": "k4", "whole_key": "", "statistics": []},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "plan.parquet")
+    assert list(named_keys(tmp_path / "plan.parquet")) == ["k1", "w1", "k2", "w2", "k3", "k4"]
 
 
 def test_missing_rows_are_written_again(folder: Path) -> None:
