@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
 from segpipe.errors import ArrayError, ShapeError
-from segpipe.kernels._codes import codes_of
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.confusion import require_labels, require_same_shape
 
@@ -63,16 +62,17 @@ def sum_weights(
     require_labels(pred, "pred")
     require_same_shape(truth, pred)
     _require_weights(weights, truth.shape)
+    from segpipe.kernels._weigh import Table, add_units  # Numba is loaded here and nowhere earlier.
+
     side = truth_rules.num_codes
-    sums = np.zeros(side * side, np.int64)
+    sums, flat = np.zeros((side, side), np.int64), [one.reshape(-1) for one in (truth, pred, weights)]
     total = 0
     for strip in _strips(truth.size):
-        units = _units(weights.flat[strip])
+        units = _units(flat[2][strip])
         total += _exact_sum(units)
         _require_room(total)
-        rows = codes_of(truth.flat[strip], truth_rules).astype(np.int64)
-        np.add.at(sums, rows * side + codes_of(pred.flat[strip], pred_rules), units)
-    return sums.reshape(side, side)
+        add_units(Table(flat[0][strip], truth_rules), Table(flat[1][strip], pred_rules), None, units, sums)
+    return sums
 
 
 def _exact_sum(units: NDArray[np.int64]) -> int:
@@ -155,24 +155,33 @@ def weight_units(
 
 def _fill_units(weights: NDArray[Any], units: NDArray[np.int64]) -> WrongWeights | None:
     """Write the units of one image, which are 0 before."""
-    flat, total, first, wrong = units.reshape(-1), 0, -1, 0
+    from segpipe.kernels._weigh import to_units  # Numba is loaded here and nowhere earlier.
+
+    flat, stored, total, wrong = units.reshape(-1), weights.reshape(-1), 0, 0
+    dtype = np.float32 if weights.dtype.newbyteorder("=") == np.float32 else np.float64
     for strip in _strips(weights.size):
-        with np.errstate(over="ignore"):
-            numbers = weights.flat[strip].astype(np.float64) * UNITS_PER_WEIGHT
-        right = (numbers >= 0) & (numbers < MOST_UNITS + 1)
-        np.rint(numbers, out=numbers, where=right)
-        flat[strip][right] = numbers[right].astype(np.int64)
-        total += _exact_sum(flat[strip])
-        if not right.all():
-            first = strip.start + int(np.argmin(right)) if first < 0 else first
-            wrong += int(np.count_nonzero(~right))
-    if first >= 0:
-        position = tuple(map(int, np.unravel_index(first, weights.shape)))
-        return WrongWeights(f"{weights.flat[first]:g}", position, wrong)
+        numbers = np.ascontiguousarray(stored[strip], dtype)
+        more, high, low = to_units(numbers, flat[strip], float(UNITS_PER_WEIGHT), float(MOST_UNITS + 1))
+        total += (high << 32) + low
+        wrong += more
+    if wrong:
+        return _first_wrong(weights, wrong)
     if total <= MOST_UNITS:
         return None
     units[...] = 0
     return WrongWeights(f"{total / UNITS_PER_WEIGHT:.6g}", (), weights.size)
+
+
+def _first_wrong(weights: NDArray[Any], wrong: int) -> WrongWeights:
+    stored = weights.reshape(-1)
+    for strip in _strips(weights.size):
+        numbers = stored[strip].astype(np.float64)
+        right = (numbers >= 0) & (numbers < (MOST_UNITS + 1) / UNITS_PER_WEIGHT)
+        if not right.all():
+            first = strip.start + int(np.argmin(right))
+            position = tuple(map(int, np.unravel_index(first, weights.shape)))
+            return WrongWeights(f"{stored[first]:g}", position, wrong)
+    raise AssertionError
 
 
 def weigh_confusion(
@@ -200,20 +209,20 @@ def weigh_confusion(
     >>> (weigh_confusion(labels, labels, units, None, rules, rules).dense() / UNITS_PER_WEIGHT).tolist()
     [[[3.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 4.0]]]
     """
+    from segpipe.kernels._weigh import Table, add_units  # Numba is loaded here and nowhere earlier.
+
     side = truth_rules.num_codes
-    sums, cells, counts = np.zeros(side * side, np.int64), [], []
+    sums, cells, counts = np.zeros((side, side), np.int64), [], []
     for image in range(len(truth)):
-        for strip in _strips(truth[image].size):
-            rows = codes_of(truth[image].flat[strip], truth_rules).astype(np.int64)
-            columns = codes_of(pred[image].flat[strip], pred_rules)
-            if valid is not None:
-                out = ~valid[image].flat[strip]
-                rows[out] = truth_rules.no_class
-                columns[out & (columns == pred_rules.invalid)] = pred_rules.no_class
-            np.add.at(sums, rows * side + columns, units[image].flat[strip])
-        cells.append(np.flatnonzero(sums))
-        counts.append(sums[cells[-1]])
-        sums[cells[-1]] = 0
+        own = [one[image].reshape(-1) for one in (truth, pred, units)]
+        kept = None if valid is None else valid[image].reshape(-1)
+        for strip in _strips(own[0].size):
+            tables = Table(own[0][strip], truth_rules), Table(own[1][strip], pred_rules)
+            add_units(*tables, None if kept is None else kept[strip], own[2][strip], sums)
+        flat = sums.reshape(-1)
+        cells.append(np.flatnonzero(flat))
+        counts.append(flat[cells[-1]])
+        flat[cells[-1]] = 0
     offsets = np.cumsum([0, *map(len, cells)], dtype=np.int64)
     joined = np.concatenate([np.empty(0, np.int64), *cells]).astype(np.uint32)
     return ConfusionCells(side - 2, offsets, joined, np.concatenate([np.empty(0, np.int64), *counts]))

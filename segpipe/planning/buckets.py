@@ -28,8 +28,8 @@ WINDOW_LIMIT_BYTES = 512 << 20
 """A window grows up to this where whole storage units need it; beyond, units are read more than once."""
 
 
-OVERLAY_BYTES = {"valid": 1, "weights": 10}
-"""Of a pixel, what is made of an overlay while it is counted: a mask; of weights their units and masks."""
+OVERLAY_BYTES = {"valid": 1, "weights": 18}
+"""Of a pixel, what is made of an overlay while it is counted: a mask; of weights units, masks and a copy."""
 
 
 @dataclass(frozen=True)

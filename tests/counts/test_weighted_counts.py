@@ -112,7 +112,7 @@ def test_weights_that_add_up_to_too_much_are_told() -> None:
 def test_images_take_their_weights_along() -> None:
     """Taken, in another order, and put together again."""
     rng = np.random.default_rng(3)
-    labels, weights = rng.integers(0, 3, (2, 5, 3, 4)), rng.random((5, 3, 4))
+    labels, weights = rng.integers(0, 3, (2, 5, 3, 4), np.uint8), rng.random((5, 3, 4))
     weights[3, 0, 1] = -1
     whole = counted(labels, None, weights)
     parts = [whole.take([4, 3]), whole.take([0]), whole.take([2, 1])]
@@ -128,7 +128,7 @@ def test_images_take_their_weights_along() -> None:
 def test_partials_keep_weights_and_those_without_are_as_ever() -> None:
     """The weighted matrices and wrong weights come back; a partial without weights says nothing of them."""
     rng = np.random.default_rng(3)
-    labels, weights = rng.integers(0, 3, (2, 2, 3, 4)), rng.random((2, 3, 4))
+    labels, weights = rng.integers(0, 3, (2, 2, 3, 4), np.uint8), rng.random((2, 3, 4))
     weights[1, 2, 3] = np.nan
     counts = counted(labels, None, weights, lost=LOST)
     data = encode(Partial(("a", "b"), counts), "key")
