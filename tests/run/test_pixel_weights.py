@@ -97,11 +97,8 @@ LAID = {
     "all": (WEIGHTS, ("image", "y", "x"), WEIGHTS),
     "transposed": (WEIGHTS.transpose(2, 0, 1), ("x", "image", "y"), WEIGHTS),
     "pixels": (OF_PIXELS, ("y", "x"), OF_PIXELS),
-    "pixels transposed": (OF_PIXELS.T, ("width", "height"), OF_PIXELS),
     "images": (OF_IMAGES, ("image",), OF_IMAGES[:, None, None]),
     "columns by image": (ROWS, ("x", "image"), ROWS.T[:, None, :]),
-    "rows": (OF_PIXELS[:, 3], ("y",), OF_PIXELS[:, 3, None]),
-    "no names": (WEIGHTS, None, WEIGHTS),
 }
 
 
@@ -112,6 +109,25 @@ def test_weights_lie_by_the_names_of_their_dimensions(data: Path, tmp_path: Path
     write_weights(tmp_path, stored, names)
     run = evaluate(pair_config(data, weights=f"{tmp_path}/weights.zarr::labels", results=f"{tmp_path}/r"))
     assert_scores(run, expected(meant))
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "laid"),
+    [
+        (WEIGHTS, None, (0, 1, 2)),
+        (OF_PIXELS.T, ("width", "height"), (1, 0)),
+        (OF_PIXELS[:, 3], ("lat",), (0, -1)),
+        (OF_IMAGES, ("image",), (0, -1, -1)),
+    ],
+    ids=["no names", "other names", "rows", "images"],
+)
+def test_axes_are_found_by_their_names(
+    data: Path, tmp_path: Path, values: NDArray[Any], names: Any, laid: tuple[int, ...]
+) -> None:
+    """By every name that says what a dimension is; an array like that of truth needs none."""
+    write_weights(tmp_path, values, names)
+    plan = make_plan(pair_config(data, weights=f"{tmp_path}/weights.zarr::labels"))
+    assert [array.laid for array in plan.inventory.overlays["weights"].images.arrays] == [laid]
 
 
 def test_figures_are_of_weights_and_numbers_of_pixels(done: Path) -> None:
@@ -320,7 +336,7 @@ def test_wrong_weights_are_told_with_their_place(pair: Path) -> None:
         }
         assert {problem.array for problem in problems.values()} == {"labels"}
         assert all(problem.store.endswith("weights.zarr") for problem in problems.values())
-    assert caught.value.problems[0].sentence().startswith("weight: found -0.5 at (y, x) = (5, 7)")
+    assert problems["img_002"].sentence().startswith("weight: found -0.5 at (y, x) = (5, 7)")
 
 
 def test_keys_hold_the_weights_and_only_where_there_are_some(pair: Path, reads: list[str]) -> None:
@@ -373,8 +389,11 @@ def test_what_lies_over_all_images_is_read_once_for_a_bucket(pair: Path, reads: 
     assert plan.amplification == make_plan(pair_config(pair, bucket_images=40)).amplification
 
 
-@pytest.mark.parametrize("layout", ["grouped", "nested", "raster", "volume", "volumes", "padded"])
-@pytest.mark.parametrize("laid", ["each", "columns"])
+@pytest.mark.parametrize(
+    ("layout", "laid"),
+    [(name, "each") for name in ("grouped", "nested", "raster", "volume", "volumes", "padded")]
+    + [(name, "columns") for name in ("grouped", "raster", "padded")],
+)
 def test_every_layout_takes_weights(tmp_path: Path, layout: str, laid: str) -> None:
     """One array of weights as truth has one, or one array (x,) for all images; (x, y, z) where there is z."""
     truth, pred = label_maps(6)
