@@ -19,6 +19,7 @@ TITLES = {
     "layouts": "Layouts",
     "memory": "Memory",
     "plan": "Large datasets",
+    "intervals": "Intervals",
     "small": "Small datasets and start-up",
     "remote": "Object stores",
 }

@@ -24,6 +24,8 @@ class Scale:
         planned_images: in the store that is only planned; its chunks hold 20 images.
         unchanged_images: in the store that is evaluated again; its chunks hold 50 images.
         grouped_images: arrays of the grouped store that is planned.
+        interval_images, interval_classes: of the counts that intervals are made of.
+        simulations, simulated_cases: datasets that are simulated for each case, and of how many cases.
     """
 
     size: tuple[int, int] = (1024, 2048)
@@ -40,6 +42,10 @@ class Scale:
     planned_images: int = 1_000_000
     unchanged_images: int = 100_000
     grouped_images: int = 10_000
+    interval_images: int = 10_000
+    interval_classes: int = 150
+    simulations: int = 500
+    simulated_cases: int | None = None
 
 
 FULL = Scale()
@@ -58,4 +64,8 @@ SMALL = Scale(
     planned_images=40,
     unchanged_images=100,
     grouped_images=2,
+    interval_images=20,
+    interval_classes=3,
+    simulations=2,
+    simulated_cases=1,
 )

@@ -106,7 +106,7 @@ def assert_same(found: Replicates, at: int, expected: Scores) -> None:
         np.testing.assert_allclose(rows[at], expected.per_class[name], rtol=1e-12, err_msg=name)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(maps=label_maps(min_images=1), rules=every_rule, data=st.data())
 def test_scores_of_replicates_are_those_of_datasets_written_out(
     maps: Maps, rules: ScoringRules, data: st.DataObject
@@ -133,7 +133,7 @@ def test_scores_of_replicates_are_those_of_datasets_written_out(
         assert_same(replicates, at, written_out(maps, images, rules, weights))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(maps=label_maps(min_images=2), rules=every_rule, data=st.data())
 def test_scores_without_one_cluster_are_those_of_the_other_images(
     maps: Maps, rules: ScoringRules, data: st.DataObject
@@ -150,7 +150,7 @@ def test_scores_without_one_cluster_are_those_of_the_other_images(
         assert_same(replicates, at, written_out(maps, rest, rules, None))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(maps=label_maps(min_images=1), rules=every_rule)
 def test_the_dataset_itself_scores_what_it_scores(maps: Maps, rules: ScoringRules) -> None:
     """The replicate in which every image is once."""
