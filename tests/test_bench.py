@@ -10,7 +10,19 @@ import pytest
 
 from segpipe.sources import storage
 from segpipe.statistics.base import STATISTICS
-from tests.bench import document, engine, kernel, layouts, logits, loops, reading, remote, statistics, stores
+from tests.bench import (
+    document,
+    engine,
+    intervals,
+    kernel,
+    layouts,
+    logits,
+    loops,
+    reading,
+    remote,
+    statistics,
+    stores,
+)
 from tests.bench.scale import SMALL
 from tests.bench.stores import Form, label_maps, write_copied, write_stacked
 from tests.bench.timing import Timing, take_turns
@@ -34,6 +46,13 @@ def test_statistics_table_has_a_row_for_each_statistic() -> None:
     """All that are registered, label maps and scores."""
     rows = statistics.section(SMALL).splitlines()[-len(STATISTICS) :]
     assert {row.split(" | ")[0] for row in rows} == {f"| {kind}" for kind in STATISTICS}
+
+
+def test_intervals_are_measured_and_simulated() -> None:
+    """A row for each size, and one for each case of the simulation."""
+    text = intervals.section(SMALL)
+    assert "| bootstrap, 20 images of 3 classes, 3 in each |" in text
+    assert text.splitlines()[-1].startswith("| 10 images | images | bootstrap |")
 
 
 def test_layouts_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

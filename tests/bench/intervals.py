@@ -56,7 +56,7 @@ def _times(scale: Scale) -> str:
 
 
 def _coverage(scale: Scale) -> str:
-    truth = true_scores()
+    truth = true_scores(400 * scale.simulations)
     methods = ("bootstrap", "jackknife")
     cases = [Case(videos, 1, False, method) for videos in (10, 30, 100) for method in methods]
     for videos in (10, 30):

@@ -50,7 +50,7 @@ def _matrices(sizes: NDArray[np.int64], hits: NDArray[np.int64]) -> NDArray[np.i
     return matrices
 
 
-def true_scores(images: int = 200_000) -> dict[str, float]:
+def true_scores(images: int) -> dict[str, float]:
     """The scores of very many images."""
     cells = population(images, 1, np.random.default_rng(0))
     scores = score_counts([cells], cells.total(), CLASSES, RULES)
