@@ -30,8 +30,8 @@ IntArray = NDArray[np.int64]
 
 TOO_FEW = "there are not two images, or clusters of images, to draw from"
 
-FEW_CLUSTERS = 30
-"""With fewer than this many, intervals are known to be too narrow, and say so."""
+FEW_CLUSTERS, FEW = 30, "few clusters ({}): rather too narrow, those of the jackknife less so"
+"""With fewer than this many, percentile intervals are too narrow (simulated in tests/bench), and say so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ def _percentiles(
 
 
 def _note(replicates: int, there: int, clusters: int) -> str:
-    few = f"few clusters ({clusters}): rather too narrow" if clusters < FEW_CLUSTERS else ""
+    few = FEW.format(clusters) if clusters < FEW_CLUSTERS else ""
     gone = f"{replicates - there} of {replicates} replicates have no value" if there < replicates else ""
     return "; ".join(filter(None, (few, gone)))
 
