@@ -35,8 +35,10 @@ from segpipe.resources import config_text
 from segpipe.values import ClassRef, Frozen, Label, no_truth_value
 
 Side = Literal["truth", "pred"]
+Labelled = Literal["truth", "pred", "other_pred"]
+"""What holds label maps: the two sides, and a second prediction."""
 SIDES: tuple[Side, Side] = ("truth", "pred")
-OVERLAYS = ("valid", "weights")
+OVERLAYS = ("valid", "weights", "other_pred")
 """Keys that each name an array which lies over the label maps of truth pixel by pixel."""
 
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
@@ -445,6 +447,8 @@ class EvaluationConfig(Frozen):
     reduce_zero_label: bool | None = None
     exclude_classes: tuple[ClassRef, ...] = ()
     image_weights: str | None = None
+    statistics: tuple[StatisticConfig, ...] = ()
+    other_pred: SideConfig | None = None
 
     on_missing_pred: Literal["error", "skip", "count_as_void"] = "error"
     on_extra_pred: Literal["error", "ignore"] = "error"
@@ -505,6 +509,8 @@ class EvaluationConfig(Frozen):
         with _config_mistakes():
             for side in SIDES:
                 self.rules(side)
+            if self.other_pred is not None:
+                self.rules("other_pred")
             self.excluded()
             self.slicings()
             self.named_gates()
@@ -586,8 +592,8 @@ class EvaluationConfig(Frozen):
                 changed["slice"] = {word: names[at]}
         return gate.model_copy(update=changed)
 
-    def rules(self, side: Side) -> LabelRules:
-        """What the raw values of one side mean.
+    def rules(self, side: Labelled) -> LabelRules:
+        """What the raw values of one side mean; those of `other_pred` as those of pred.
 
         A side's own `remap` or `reduce_zero_label` goes before the common one, and that before what the
         classes say (`ids`, `reduce_zero_label`). Channels that are stored instead of labels are classes as
@@ -603,7 +609,7 @@ class EvaluationConfig(Frozen):
         zero = (0,) if reduced and side == "truth" else ()
         return LabelRules.of(num_classes, remap=remap, no_class=(*zero, *no_class))
 
-    def _channel_rules(self, side: Side) -> LabelRules:
+    def _channel_rules(self, side: Labelled) -> LabelRules:
         """What channels mean: channel k is class k, unless the side's own `remap` says otherwise.
 
         What the configuration says of labels is not said of channels. Only where labels are the class ids are
@@ -617,7 +623,7 @@ class EvaluationConfig(Frozen):
         no_class = (-1, *(label for label in no_class if label >= 0))
         return LabelRules.of(len(classes.names), remap=remap, no_class=no_class)
 
-    def mapping(self, side: Side) -> tuple[bool, dict[int, int] | None]:
+    def mapping(self, side: Labelled) -> tuple[bool, dict[int, int] | None]:
         """Whether the zero label is reduced; else raw label -> class id, None where labels are class ids."""
         reduced: bool | None = None
         for key, level in ((f"{side}.", getattr(self, side)), ("", self)):
@@ -868,6 +874,7 @@ def _known_keys(location: tuple[int | str, ...], whole: type[BaseModel] | None) 
         "truth": SideConfig,
         "pred": SideConfig,
         **dict.fromkeys(OVERLAYS, ArrayConfig),
+        "other_pred": SideConfig,
         "classes": ClassesConfig,
         "image_table": ImageTable,
         "intervals": IntervalRules,

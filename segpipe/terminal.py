@@ -33,6 +33,7 @@ from segpipe.reports.tables import (
     intervals_tables,
     notes_table,
     per_class_table,
+    statistics_tables,
     worst_slices_table,
 )
 from segpipe.reports.text import printable
@@ -448,7 +449,8 @@ def print_intervals(console: Console, scores: Scores) -> None:
 def _result_tables(run: Run) -> Iterator[Table]:
     yield without(aggregates_table(run.computed), "what it is")
     yield per_class_table(run.computed)
-    yield from (without(table, "what it is") for table in groups_tables(run.computed))
+    for tables in (groups_tables(run.computed), statistics_tables(run.computed)):
+        yield from (without(table, "what it is") for table in tables)
     for table in (worst_slices_table(run.computed), notes_table(run.computed)):
         if table.rows:
             yield table

@@ -6,29 +6,35 @@ This is what a worker does with a task. It is given the run's path and the numbe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segpipe.classes import LabelRules
-from segpipe.counts.partials import Partial, PartialStore, encode, write_atomically
+from segpipe.config import StatisticConfig
+from segpipe.counts.partials import Partial, PartialStore, StatisticPartial, encode, write_atomically
+from segpipe.counts.windows import SharedReader, SideReader, Under
 from segpipe.counts.workers import check_code, check_sees, code_version
 from segpipe.errors import InputChangedError, Problem
-from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.bucket import CONFUSION, Bucket
 from segpipe.planning.plan_file import num_buckets, read_buckets, written_at
-from segpipe.sources.boxes import Box
-from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
-from segpipe.sources.reader import DamagedChunkError, LabelReader
-from segpipe.sources.representations import open_labels
-from segpipe.sources.storage import Storage, open_storage
+from segpipe.sources.reader import DamagedChunkError
+from segpipe.statistics.base import Counts, Statistic, chosen_statistics
+from segpipe.statistics.batches import (
+    LabelWindow,
+    Reading,
+    ScoreCounts,
+    codes,
+    count_labels,
+    ignore_around,
+    joined,
+    whole,
+)
 from segpipe.statistics.confusion import ImageCounts, LabelMaps, count_images
 
 T = TypeVar("T")
@@ -36,6 +42,7 @@ T = TypeVar("T")
 PLAN_NAME = "plan.parquet"
 CONTEXT_NAME = "counting.json"
 PARTS_NAME = "incomplete"
+_RULES = ("truth_rules", "pred_rules", "other_rules")
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,9 @@ class CountingContext:
         window_images: images of a stacked array that are read at a time.
         companions: folders of runs of other predictions, which are counted along where truth is the same.
         code: which code made the plan; no other may count by it.
+        statistics: what is counted beside the confusion matrix: kind and parameters.
+        pred_stored_as: the representation of the predictions.
+        other_rules: of a second prediction that statistics read.
     """
 
     truth_store: str
@@ -60,18 +70,30 @@ class CountingContext:
     companions: tuple[str, ...] = ()
     overlay_stores: Mapping[str, str] = field(default_factory=dict)
     code: str = field(default_factory=code_version)
+    statistics: tuple[Mapping[str, Any], ...] = ()
+    pred_stored_as: str = "labels"
+    other_rules: LabelRules | None = None
 
     @property
     def stores(self) -> dict[str, str]:
         """The addresses of all stores, by what they hold."""
         return {"truth": self.truth_store, "pred": self.pred_store, **self.overlay_stores}
 
+    def chosen(self, kinds: Collection[str]) -> tuple[Statistic, ...]:
+        """Those of the statistics that have one of these kinds."""
+        wanted = [one for one in self.statistics if one["kind"] in kinds]
+        return chosen_statistics([StatisticConfig(**one) for one in wanted]) if wanted else ()
+
+    def reading(self, filled: Iterable[str]) -> Reading:
+        """What label values mean where these of `truth`, `pred` and `other_pred` are filled."""
+        return Reading(self.truth_rules, self.pred_rules, self.other_rules, frozenset(filled))
+
     def write(self, run: Path) -> None:
         """Write it into a run's folder."""
         values = {key: value for key, value in self.__dict__.items() if not key.endswith("_rules")}
-        for name in ("truth_rules", "pred_rules"):
-            rules: LabelRules = getattr(self, name)
-            values[name] = {"num_classes": rules.num_classes, "codes": rules.identity}
+        for name in _RULES:
+            rules: LabelRules | None = getattr(self, name)
+            values[name] = rules and {"num_classes": rules.num_classes, "codes": rules.identity}
         write_atomically(run / CONTEXT_NAME, json.dumps(values, indent=1).encode())
 
 
@@ -83,9 +105,11 @@ def read_context(run: Path) -> CountingContext:
 @lru_cache(maxsize=8)
 def _context(run: Path, written: tuple[int, ...]) -> CountingContext:
     values = json.loads((run / CONTEXT_NAME).read_text())
-    for name in ("truth_rules", "pred_rules"):
-        values[name] = LabelRules(values[name]["num_classes"], dict(values[name]["codes"]))
-    return CountingContext(**{**values, "companions": tuple(values["companions"])})
+    for name in _RULES:
+        rules = values[name]
+        values[name] = rules and LabelRules(rules["num_classes"], dict(rules["codes"]))
+    tuples = {name: tuple(values[name]) for name in ("companions", "statistics")}
+    return CountingContext(**{**values, **tuples})
 
 
 @dataclass(frozen=True)
@@ -118,43 +142,61 @@ class Counted:
 
 @dataclass(frozen=True)
 class _Window:
-    """Some images in memory, all of one size.
+    """A window with the prediction of a job, and what was counted of its scores while they were read."""
 
-    `images` are places in the bucket, `over` is what lies over them, `job` tells whose pred it is.
-    """
-
-    images: Sequence[int]
-    truth: LabelMaps
-    over: _Over
+    under: Under
     pred: LabelMaps
+    scored: Mapping[str, Counts]
     job: _Job
-
-
-@dataclass(frozen=True)
-class _Over:
-    """What lies over label maps, in their shape: which pixels are valid, and their weights; None: no such."""
-
-    valid: NDArray[np.bool_] | None
-    weights: NDArray[Any] | None
 
 
 @dataclass(eq=False)
 class _Job:
-    """A bucket of one run that is being counted: the ids and counts of the images that were read so far."""
+    """A bucket of one run that is being counted: the ids and counts of the images that were read so far.
+
+    `missing` names what is to be counted of it: the confusion matrix, and kinds of statistics.
+    """
 
     run: Path
     context: CountingContext
     bucket: Bucket
+    missing: frozenset[str] = frozenset({CONFUSION})
     ids: list[str] = field(default_factory=list)
     counts: list[ImageCounts] = field(default_factory=list)
+    further: dict[str, list[Counts]] = field(default_factory=dict)
+
+    @cached_property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """What is to be counted beside the confusion matrix."""
+        return self.context.chosen(self.missing)
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What label values mean."""
+        return self.context.reading(self.bucket.filled)
+
+    @property
+    def halo(self) -> int:
+        """How far around its images has to be read, px."""
+        return self.bucket.halo if any(one.scope == "halo" for one in self.statistics) else 0
 
     def add(self, window: _Window) -> None:
         """Count a window. Only the counts are kept: the label maps are let go with the window."""
-        self.ids += [self.bucket.ids[image] for image in window.images]
-        self.counts.append(_count(window, self.bucket, self.context))
+        self.ids += [self.bucket.ids[image] for image in window.under.images]
+        if CONFUSION in self.missing:
+            self.counts.append(_count(window, self.bucket, self.context))
+        if self.statistics:
+            for kind, counts in {**window.scored, **_count_labels(window, self)}.items():
+                self.further.setdefault(kind, []).append(counts)
+
+    def partials(self) -> dict[str, Partial | StatisticPartial]:
+        """What was counted, by name; at least one window."""
+        ids = tuple(self.ids)
+        further = {kind: StatisticPartial(ids, joined(counts)) for kind, counts in self.further.items()}
+        return ({CONFUSION: self.partial()} if self.counts else {}) | further
 
     def partial(self) -> Partial:
-        """What was counted; at least one window."""
+        """What was counted of the confusion matrix; at least one window."""
         return Partial(tuple(self.ids), ImageCounts.concatenate(self.counts))
 
 
@@ -178,40 +220,56 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
             item.job.add(item)
             continue
         lead, *companions = jobs
-        if lead.counts and not item.changed:
+        if lead.ids and not item.changed:
             item = _keep(lead, part, item)
             for job in companions:
                 # Where some of its label maps could not be read, the companion's own run will tell.
                 if tuple(job.ids) == job.bucket.ids:
-                    PartialStore(Path(job.context.partials)).write(job.bucket.key, job.partial())
+                    _keep_whole(job)
         results.append(item)
     return results
 
 
 def _count(window: _Window, bucket: Bucket, context: CountingContext) -> ImageCounts:
-    rules = context.truth_rules, context.pred_rules
-    counts = count_images(window.truth, window.pred, *rules, window.over.valid, window.over.weights)
-    expected = [prod(bucket.sizes[image]) for image in window.images]
+    under, rules = window.under, (context.truth_rules, context.pred_rules)
+    over = map(under.over_images, (under.over.valid, under.over.weights))
+    counts = count_images(under.inside(under.truth), under.inside(window.pred), *rules, *over)
+    expected = [prod(bucket.sizes[image]) for image in under.images]
     if counts.cells.pixels().tolist() != expected:
         message = f"bucket {bucket.number}: counted {counts.cells.pixels().tolist()} pixels of {expected}"
         raise AssertionError(message)
     return counts
 
 
+def _count_labels(window: _Window, job: _Job) -> dict[str, Counts]:
+    """The statistics that need no scores."""
+    under = window.under
+    assert under.truth.values is not None
+    core = whole(under.truth.values.shape[1:]) if under.core is None else under.core
+    labels = LabelWindow(under.truth, window.pred, under.other, under.over.taking_part, core)
+    return count_labels([one for one in job.statistics if "scores" not in one.needs], labels, job.reading)
+
+
 def _keep(job: _Job, part: BucketPart, item: Counted) -> Counted:
     """A whole bucket goes to the store that all runs share, what is less to the folder of this run."""
-    bucket, partial = job.bucket, job.partial()
-    if partial.ids == bucket.ids:
-        PartialStore(Path(job.context.partials)).write(bucket.key, partial)
+    if tuple(job.ids) == job.bucket.ids:
+        _keep_whole(job)
     else:
-        name = part_name(bucket.number, part.first)
-        write_atomically(job.run / PARTS_NAME / name, encode(partial, name))
-    return _with_amounts(item, part, bucket, partial)
+        for kind, partial in job.partials().items():
+            name = part_name(job.bucket.number, part.first, kind)
+            write_atomically(job.run / PARTS_NAME / name, encode(partial, name))
+    return _with_amounts(item, part, job)
 
 
-def part_name(bucket: int, first: int) -> str:
-    """The name of a part of a bucket in the folder of its run."""
-    return f"{bucket:09d}-{first:06d}"
+def _keep_whole(job: _Job) -> None:
+    store = PartialStore(Path(job.context.partials))
+    for name, partial in job.partials().items():
+        store.write(job.bucket.keys[name][0], partial)
+
+
+def part_name(bucket: int, first: int | str, name: str) -> str:
+    """The name of a part of what is counted of a bucket, in the folder of its run."""
+    return f"{bucket:09d}-{first:0>6}" + ("" if name == CONFUSION else f".{name}")
 
 
 def count_in_memory(
@@ -229,15 +287,15 @@ def count_in_memory(
         result.changed.extend(error.problems)
     if not job.counts or result.changed:
         return result, None
-    partial = job.partial()
-    return _with_amounts(result, part, bucket, partial), partial
+    return _with_amounts(result, part, job), job.partial()
 
 
-def _with_amounts(item: Counted, part: BucketPart, bucket: Bucket, partial: Partial) -> Counted:
+def _with_amounts(item: Counted, part: BucketPart, job: _Job) -> Counted:
     """What became of a part of a bucket, with how much of it was counted."""
-    pixels = int(partial.counts.cells.counts.sum())
-    stored = 0 if part.first else bucket.stored_bytes
-    return replace(item, images=len(partial.ids), pixels=pixels, stored_bytes=stored)
+    sizes = dict(zip(job.bucket.ids, job.bucket.sizes, strict=True))
+    pixels = sum(prod(sizes[name]) for name in job.ids)
+    stored = 0 if part.first else job.bucket.stored_bytes
+    return replace(item, images=len(job.ids), pixels=pixels, stored_bytes=stored)
 
 
 # ---- reading
@@ -259,7 +317,11 @@ def _load_all(
     """The windows of each part, then what became of it."""
     for part, bucket in parts:
         result = Counted(bucket.number)
-        jobs = [_Job(run, read_context(run), bucket), *_companions(run, part, bucket)]
+        jobs = [_job(run, bucket), *_companions(run, part, bucket)]
+        if not jobs[0].missing:
+            # Somebody else has counted it since the plan was made.
+            yield part, jobs, replace(result, images=len(bucket.ids), pixels=bucket.pixels)
+            continue
         try:
             for item in _load(jobs, part):
                 if isinstance(item, _Window):
@@ -271,19 +333,30 @@ def _load_all(
         yield part, jobs, result
 
 
+def _job(run: Path, bucket: Bucket) -> _Job:
+    """A bucket with all of it that is missing; what asks for no statistics has nothing else to look up."""
+    context = read_context(run)
+    if not bucket.statistics:
+        return _Job(run, context, bucket)
+    store = PartialStore(Path(context.partials))
+    return _Job(
+        run, context, bucket, frozenset(name for name in bucket.keys if not store.has(*bucket.keys[name]))
+    )
+
+
 def _companions(run: Path, part: BucketPart, bucket: Bucket) -> Iterator[_Job]:
     """The same bucket of other predictions, where all but pred is the same and it has not been counted."""
     for folder in map(Path, read_context(run).companions):
         if part != BucketPart(bucket.number) or bucket.number >= num_buckets(folder / PLAN_NAME):
             continue
-        context = read_context(folder)
         (own,) = read_buckets(folder / PLAN_NAME, [bucket.number])
         same = all(
             getattr(own, name) == getattr(bucket, name)
             for name in ("ids", "sizes", "truth", "overlays", "filled")
         )
-        if same and own.key not in PartialStore(Path(context.partials)):
-            yield _Job(folder, context, own)
+        store = PartialStore(Path(read_context(folder).partials))
+        if same and not all(store.has(*keys) for keys in own.keys.values()):
+            yield _job(folder, own)
 
 
 def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Problem]]:
@@ -292,150 +365,44 @@ def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Pro
     Truth and what lies over it is read once for all jobs, and one prediction is in memory at a time.
     """
     lead, *companions = jobs
-    bucket, context = lead.bucket, lead.context
-    truth = _Side("truth", bucket, bucket.truth, open_storage(context.truth_store))
-    pred, *others = (
-        _Side("pred", job.bucket, job.bucket.pred, open_storage(job.context.pred_store)) for job in jobs
-    )
-    overlays = _Overlays(bucket, context)
+    bucket = lead.bucket
+    compares = any("other" in one.needs for job in jobs for one in job.statistics)
+    shared = SharedReader(bucket, lead.context.stores, max(job.halo for job in jobs), other=compares)
+    pred, *others = (SideReader("pred", job.bucket, job.context.pred_store) for job in jobs)
     images = range(part.first, len(bucket.ids) if part.last is None else part.last)
     # Where the prediction of one job lies in several arrays, its window is one image.
     length = min(job.context.window_images for job in jobs)
     for start in range(0, len(images), length):
         window = images[start : start + length]
         try:
-            labels, over = truth.read(window), overlays.read(window)
-            yield _Window(window, labels, over, pred.read(window), lead)
+            under = shared.read(window)
+            yield _predicted(under, pred, shared.halo, lead)
         except DamagedChunkError:
             # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
             for image in window:
                 try:
-                    labels, over = truth.read([image]), overlays.read([image])
-                    yield _Window([image], labels, over, pred.read([image]), lead)
+                    yield _predicted(shared.read([image]), pred, shared.halo, lead)
                 except DamagedChunkError as error:
                     yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
             continue
         for job, other in zip(companions, others, strict=True):
             with suppress(DamagedChunkError, InputChangedError):
-                yield _Window(window, labels, over, other.read(window), job)
+                yield _predicted(under, other, shared.halo, job)
 
 
-class _Side:
-    """Reads the label maps of one side of a bucket; keeps the reader of the array it read last."""
-
-    def __init__(self, name: str, bucket: Bucket, side: BucketSide, storage: Storage) -> None:
-        self._name, self._sizes, self._side, self._storage = name, bucket.sizes, side, storage
-        self._open: tuple[int, LabelReader] | None = None
-        self._over_all: tuple[Any, LabelMaps] | None = None
-
-    def read_over(self, images: Sequence[int]) -> LabelMaps:
-        """As `read`; what lies over many images alike is read once for those that follow one another."""
-        place = self._side.array, self._side.index, self._side.corner, self._sizes
-        asked = len(images), [part[images[0]] for part in place]
-        if self._side.index[images[0]] >= 0:
-            return self.read(images)
-        if self._over_all is None or self._over_all[0] != asked:
-            self._over_all = asked, self.read(images)
-        return self._over_all[1]
-
-    def read(self, images: Sequence[int]) -> LabelMaps:
-        """The label maps of some images, which all lie in one array and have one size."""
-        array = self._side.array[images[0]]
-        if array < 0:
-            return LabelMaps(None)
-        indices = [self._side.index[image] for image in images]
-        corner, size = self._side.corner[images[0]], self._sizes[images[0]]
-        extent = tuple(slice(first, first + length) for first, length in zip(corner, size, strict=True))
-        try:
-            return _gather(self._reader(array), self._side.arrays[array].label_units[0], indices, extent)
-        except (DamagedChunkError, InputChangedError) as error:
-            error.problems[:] = [replace(problem, side=self._name) for problem in error.problems]
-            raise
-
-    def incomplete(self, images: Sequence[int], absent: Sequence[Box]) -> DamagedChunkError:
-        """That parts of some images were never stored."""
-        found = Problem(
-            kind="missing chunk",
-            side=self._name,
-            store=self._storage.url,
-            array=self._side.arrays[self._side.array[images[0]]].path,
-            found="parts of shards that were never stored",
-            expected="every chunk written",
-            advice=ABSENT_OVERLAY_ADVICE,
-        )
-        return DamagedChunkError([found] * min(1, len(absent)), absent[:1])
-
-    def _reader(self, array: int) -> LabelReader:
-        if self._open is None or self._open[0] != array:
-            meta, objects = self._side.arrays[array], self._side.objects[array]
-            self._open = array, open_labels(meta, self._storage, objects)
-        return self._open[1]
-
-
-class _Overlays:
-    """Reads what lies over the label maps of a bucket."""
-
-    def __init__(self, bucket: Bucket, context: CountingContext) -> None:
-        self._sides = {
-            name: _Side(name, bucket, lies, open_storage(context.overlay_stores[name]))
-            for name, lies in bucket.overlays.items()
-        }
-        self._filled = bucket.filled
-
-    def read(self, images: Sequence[int]) -> _Over:
-        """What lies over some images, in the shape of their label maps.
-
-        Raises:
-            DamagedChunkError: part of it cannot be read, or was never stored, and nothing declares that.
-            InputChangedError: an object is not what the inventory saw.
-        """
-        valid, weights = self._values("valid", images), self._values("weights", images)
-        return _Over(None if valid is None else valid != 0, weights)
-
-    def _values(self, name: str, images: Sequence[int]) -> NDArray[Any] | None:
-        if name not in self._sides:
-            return None
-        maps = self._sides[name].read_over(images)
-        if maps.absent and name not in self._filled:
-            raise self._sides[name].incomplete(images, [box for _, box in maps.absent])
-        return maps.values
-
-
-def _gather(reader: LabelReader, unit: int, indices: list[int], extent: Box) -> LabelMaps:
-    """An extent at some positions of an array, in the order asked for; no chunk is read twice.
-
-    `unit` is how many positions are decoded at once. What has no position lies over all images alike.
-    """
-    if indices[0] < 0:
-        over = reader.read(extent)[np.newaxis]
-        if len(indices) > 1:
-            over = np.broadcast_to(over, (len(indices), *over.shape[1:]))
-        return LabelMaps(over, [(at, box) for at in range(len(indices)) for box in reader.absent(extent)])
-    held: list[int] = []
-    values: list[NDArray[Any]] = []
-    absent: dict[int, list[Box]] = {}
-    # A manifest may name one position several times.
-    for run in _runs(sorted(set(indices)), unit):
-        span = slice(run[0], run[-1] + 1)
-        read = reader.read((span, *extent))
-        values.append(read if len(read) == len(run) else read[[index - span.start for index in run]])
-        for images, *box in reader.absent((span, *extent)):
-            for image in range(span.start + images.start, span.start + images.stop):
-                absent.setdefault(image, []).append(tuple(box))
-        held += run
-    joined = values[0] if len(values) == 1 else np.concatenate(values)
-    if held != indices:
-        place = {index: at for at, index in enumerate(held)}
-        joined = joined[[place[index] for index in indices]]
-    return LabelMaps(joined, [(at, box) for at, index in enumerate(indices) for box in absent.get(index, ())])
-
-
-def _runs(indices: list[int], unit: int) -> Iterator[list[int]]:
-    """Cut sorted positions into runs that are read at once: consecutive ones, and those of one unit."""
-    run = indices[:1]
-    for index in indices[1:]:
-        if index != run[-1] + 1 and index // unit != run[-1] // unit:
-            yield run
-            run = []
-        run.append(index)
-    yield run
+def _predicted(under: Under, side: SideReader, halo: int, job: _Job) -> _Window:
+    """A window with the prediction of a job; what needs scores is counted while they are read."""
+    statistics = [one for one in job.statistics if "scores" in one.needs]
+    if not statistics:
+        return _Window(under, side.read(under.images, halo), {}, job)
+    reading = job.reading
+    assert under.truth.values is not None
+    filled = "truth" in reading.filled
+    truth = codes(under.truth, reading.truth, under.truth.values.shape, absent_is_fill=filled)
+    if under.core is not None:
+        ignore_around(truth, under.core, reading.truth.no_class)
+    counter = ScoreCounts(statistics, truth, under.over.taking_part, reading, job.context.pred_stored_as)
+    pred = side.read(under.images, halo, counter.add)
+    if pred.values is None:
+        counter.nothing_predicted()
+    return _Window(under, pred, counter.counts, job)

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import cycle
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numcodecs.zstd import Zstd
@@ -25,6 +26,8 @@ from segpipe.errors import InfrastructureError
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.positions import InvalidValue, InvalidValues
 from segpipe.kernels.weighted import WrongWeights
+from segpipe.statistics.base import Counts
+from segpipe.statistics.batches import joined
 from segpipe.statistics.confusion import MATRICES, ImageCounts
 
 MAGIC = b"segpipe1"
@@ -43,31 +46,81 @@ class Partial:
     ids: tuple[str, ...]
     counts: ImageCounts
 
+    def take(self, ids: Sequence[str]) -> Partial:
+        """Some of the images, in the order given."""
+        return Partial(tuple(ids), self.counts.take(_places(self.ids, ids)))
 
-def encode(partial: Partial, name: str) -> bytes:
-    """The bytes of a partial: magic, checksum, header, compressed arrays.
+    @classmethod
+    def concatenate(cls, parts: Sequence[Partial]) -> Partial:
+        """The images of several parts, one after the other; at least one part."""
+        return cls(_all_ids(parts), ImageCounts.concatenate([part.counts for part in parts]))
 
-    Where pixels have weights, the weighted matrices follow the others, and the header says so.
-    """
-    counts = partial.counts
-    arrays = _arrays(counts)
-    header = {
-        "name": name,
-        "num_classes": counts.cells.num_classes,
-        "ids": partial.ids,
-        "invalid": [[image, asdict(values)] for image, values in counts.invalid],
-    }
-    if counts.weighted is not None:
-        arrays += _arrays(counts.weighted)
-        header["wrong_weights"] = [[image, asdict(wrong)] for image, wrong in counts.wrong_weights]
-    header["lengths"] = list(map(len, arrays))
+
+@dataclass(frozen=True)
+class StatisticPartial:
+    """The same of a further statistic: its sums for each image."""
+
+    ids: tuple[str, ...]
+    counts: Counts
+
+    def take(self, ids: Sequence[str]) -> StatisticPartial:
+        """Some of the images, in the order given."""
+        places = _places(self.ids, ids)
+        return StatisticPartial(tuple(ids), {name: values[places] for name, values in self.counts.items()})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[StatisticPartial]) -> StatisticPartial:
+        """The images of several parts, one after the other; at least one part."""
+        return cls(_all_ids(parts), joined([part.counts for part in parts]))
+
+
+AnyPartial = TypeVar("AnyPartial", Partial, StatisticPartial)
+
+
+def _places(ids: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    place = {name: image for image, name in enumerate(ids)}
+    return [place[name] for name in wanted]
+
+
+def _all_ids(parts: Sequence[Partial] | Sequence[StatisticPartial]) -> tuple[str, ...]:
+    return tuple(name for part in parts for name in part.ids)
+
+
+def encode(partial: Partial | StatisticPartial, name: str) -> bytes:
+    """The bytes of a partial: magic, checksum, header, compressed arrays."""
+    header, arrays = _plain(partial) if isinstance(partial, Partial) else _plain_sums(partial)
+    header |= {"name": name, "ids": partial.ids}
     head = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     payload: bytes = Zstd(level=3).encode(b"".join(values.tobytes() for values in arrays))
     body = struct.pack("<I", len(head)) + head + payload
     return MAGIC + blake2b(body, digest_size=_DIGEST_BYTES).digest() + body
 
 
-def decode(data: bytes, name: str) -> Partial:
+def _plain_sums(partial: StatisticPartial) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    """The names and shapes of its fields for the header, and its arrays."""
+    shapes = [[name, values.shape[1:]] for name, values in partial.counts.items()]
+    return {"fields": shapes}, [np.ascontiguousarray(one, "<i8") for one in partial.counts.values()]
+
+
+def _plain(partial: Partial) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    """What the header says of a partial, and its arrays.
+
+    Where pixels have weights, the weighted matrices follow the others, and the header says so.
+    """
+    counts = partial.counts
+    arrays = _arrays(counts)
+    header: dict[str, Any] = {
+        "num_classes": counts.cells.num_classes,
+        "invalid": [[image, asdict(values)] for image, values in counts.invalid],
+    }
+    if counts.weighted is not None:
+        arrays += _arrays(counts.weighted)
+        header["wrong_weights"] = [[image, asdict(wrong)] for image, wrong in counts.wrong_weights]
+    header["lengths"] = list(map(len, arrays))
+    return header, arrays
+
+
+def decode(data: bytes, name: str, kind: type[AnyPartial]) -> AnyPartial:
     """The partial in some bytes.
 
     Raises:
@@ -82,7 +135,30 @@ def decode(data: bytes, name: str) -> Partial:
     header = json.loads(body[4 : 4 + length])
     if header["name"] != name:
         raise DamagedPartialError(name)
-    arrays = iter(_split(Zstd().decode(body[4 + length :]), header["lengths"]))
+    payload = Zstd().decode(body[4 + length :])
+    ids = tuple(header["ids"])
+    found = (
+        StatisticPartial(ids, _sums(header, payload))
+        if "fields" in header
+        else Partial(ids, _matrices(header, payload))
+    )
+    if not isinstance(found, kind):
+        raise DamagedPartialError(name)
+    return found
+
+
+def _sums(header: dict[str, Any], payload: bytes) -> Counts:
+    """The arrays of a further statistic."""
+    counts, start = {}, 0
+    for name, shape in header["fields"]:
+        size = len(header["ids"]) * prod(shape)
+        counts[name] = np.frombuffer(payload, "<i8", size, start).reshape(-1, *shape)
+        start += 8 * size
+    return counts
+
+
+def _matrices(header: dict[str, Any], payload: bytes) -> ImageCounts:
+    arrays = iter(_split(payload, header["lengths"]))
     counts = _counts(header["num_classes"], arrays)
     counts = replace(
         counts, invalid=tuple((image, _invalid_values(values)) for image, values in header["invalid"])
@@ -90,7 +166,7 @@ def decode(data: bytes, name: str) -> Partial:
     if "wrong_weights" in header:
         wrong = tuple((image, _wrong_weights(plain)) for image, plain in header["wrong_weights"])
         counts = replace(counts, weighted=_counts(header["num_classes"], arrays), wrong_weights=wrong)
-    return Partial(tuple(header["ids"]), counts)
+    return counts
 
 
 def _arrays(counts: ImageCounts) -> list[NDArray[Any]]:
@@ -140,14 +216,25 @@ class PartialStore:
     def __contains__(self, key: str) -> bool:
         return self.path(key).exists()
 
+    def has(self, key: str, whole_key: str = "") -> bool:
+        """Whether there is a partial of a key, or of the larger bucket that its images are from."""
+        return key in self or (whole_key != "" and whole_key in self)
+
     def read(self, key: str) -> Partial | None:
         """The partial of a key; None if there is none, or none that is whole."""
+        return self.read_as(Partial, key)
+
+    def read_as(self, kind: type[AnyPartial], key: str) -> AnyPartial | None:
+        """The same of any kind. A damaged one is as good as none, and is taken away."""
         try:
-            return decode(self.path(key).read_bytes(), key)
-        except (FileNotFoundError, DamagedPartialError):
+            return decode(self.path(key).read_bytes(), key, kind)
+        except FileNotFoundError:
+            return None
+        except DamagedPartialError:
+            self.path(key).unlink(missing_ok=True)
             return None
 
-    def write(self, key: str, partial: Partial) -> None:
+    def write(self, key: str, partial: Partial | StatisticPartial) -> None:
         """Write a partial whole or not at all."""
         write_atomically(self.path(key), encode(partial, key))
 

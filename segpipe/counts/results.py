@@ -7,8 +7,9 @@ images were appended at a time, nor of who counted them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,18 +18,21 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 
 from segpipe.classes import ClassGroup, ClassList
+from segpipe.config import StatisticConfig
 from segpipe.counts.arrays import group_attributes, write_array, write_chunk, write_document, write_group
 from segpipe.counts.columns import COLUMN_DTYPES, ColumnKind, clean_text, plain_column, stored_names
 from segpipe.errors import InfrastructureError, InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.weighted import UNIT_BITS
 from segpipe.metrics.areas import COUNT_NAMES, image_counts
-from segpipe.metrics.base import METRICS, Metric
+from segpipe.metrics.base import METRICS
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import Aggregate, Interval, Scores
+from segpipe.metrics.scores import Aggregate, Interval, Scores, StatisticScores
 from segpipe.metrics.scoring import weighted_total
 from segpipe.metrics.sums import UnitSums
 from segpipe.metrics.weights import ImageWeights, check_weights
+from segpipe.statistics.base import Counts, Statistic, chosen_statistics
+from segpipe.statistics.figures import Figure
 
 SCHEMA = 1
 IMAGES_PER_CHUNK = 16_384
@@ -66,6 +70,7 @@ class ResultsWriter:
         classes: the K classes.
         columns: metadata column -> kind (`segpipe.counts.columns.column_kind`).
         weighted: pixels have weights.
+        statistics: what was counted beside the confusion matrix.
 
     Use it as a context manager, or call `close`; without that the store is not complete.
     """
@@ -77,11 +82,18 @@ class ResultsWriter:
         columns: Mapping[str, ColumnKind] | None = None,
         *,
         weighted: bool = False,
+        statistics: Sequence[Statistic] = (),
     ) -> None:
         self._path, self._classes = Path(path), classes
         self._weights = UnitSums(((len(classes) + 2) ** 2,)) if weighted else None
         self._kinds = dict(columns or {})
-        self._names = stored_names(self._kinds, _reserved())
+        self._statistics = tuple(statistics)
+        self._fields = {
+            stored_field(one.kind, field.name): field
+            for one in statistics
+            for field in one.fields(len(classes))
+        }
+        self._names = stored_names(self._kinds, _reserved() | _reserved_by(self._statistics, self._fields))
         zarr.create_group(self._path, zarr_format=3, attributes=self._attributes())
         self._total = np.zeros((len(classes) + 2) ** 2, np.int64)
         self._cells = 0
@@ -96,7 +108,11 @@ class ResultsWriter:
             self.close()
 
     def append(
-        self, ids: Sequence[str], cells: ConfusionCells, columns: Mapping[str, ArrayLike] | None = None
+        self,
+        ids: Sequence[str],
+        cells: ConfusionCells,
+        columns: Mapping[str, ArrayLike] | None = None,
+        sums: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> None:
         """Add images after those that are there.
 
@@ -104,8 +120,9 @@ class ResultsWriter:
             ids: (image,).
             cells: their matrices, of sums of weights if pixels have weights (`ConfusionCells.with_weights`).
             columns: every column of the constructor, (image,).
+            sums: every field of the statistics, by `stored_field`, (image, *shape).
         """
-        self._check(ids, cells, columns or {})
+        self._check(ids, cells, {**(columns or {}), **(sums or {})})
         rows: dict[str, NDArray[Any]] = {"image": _texts(ids)}
         for name, kind in self._kinds.items():
             rows[self._names[name]] = plain_column(name, (columns or {})[name], kind)
@@ -117,7 +134,7 @@ class ResultsWriter:
         if self._weights is not None:
             rows[CELL_WEIGHTS] = cells.counts
             self._weights.add(cells.cells, cells.counts)
-        for name, values in rows.items():
+        for name, values in (rows | dict(sums or {})).items():
             self._growing[name].append(values)
         self._cells += len(cells.counts)
         np.add.at(self._total, cells.cells, cells.in_pixels.counts)
@@ -140,11 +157,12 @@ class ResultsWriter:
     def _check(self, ids: Sequence[str], cells: ConfusionCells, columns: Mapping[str, ArrayLike]) -> None:
         lengths = {len(ids), len(cells), *(len(np.asarray(values)) for values in columns.values())}
         weighted = (cells.of_pixels is None) == (self._weights is None)
-        others = set(columns) != set(self._kinds) or cells.num_classes != len(self._classes)
+        expected = {*self._kinds, *self._fields}
+        others = set(columns) != expected or cells.num_classes != len(self._classes)
         if len(lengths) > 1 or others or not weighted:
             message = (
                 f"append: {len(ids)} ids, {len(cells)} matrices of {cells.num_classes} classes, columns "
-                f"{sorted(columns)}; expected one length, {len(self._classes)} classes, {sorted(self._kinds)}"
+                f"{sorted(columns)}; expected one length, {len(self._classes)} classes, {sorted(expected)}"
             )
             raise ValueError(message)
 
@@ -157,6 +175,7 @@ class ResultsWriter:
             "class_colors": [None if color is None else list(color) for color in self._classes.colors],
             "class_groups": [[group.name, list(group.members)] for group in self._classes.groups],
             "metadata_columns": [[name, self._names[name], kind] for name, kind in self._kinds.items()],
+            **({"statistics": [one.document() for one in self._statistics]} if self._statistics else {}),
         }
 
     def _create_growing(self) -> dict[str, _Growing]:
@@ -171,6 +190,13 @@ class ResultsWriter:
         cells = _CELLS if self._weights is None else _CELLS | _CELLS_OF_WEIGHTS
         for name, (code, dim, meaning) in cells.items():
             growing[name] = _Growing(self._path, name, code, dim, {"long_name": meaning})
+        for name, one in self._fields.items():
+            said: dict[str, Any] = {"long_name": one.meaning, "units": one.units}
+            if one.step_bits:
+                # xarray multiplies by it.
+                said["scale_factor"] = 2.0**-one.step_bits
+            dims = ("image", *(stored_dim(name, dim) for dim in one.dims))
+            growing[name] = _Growing(self._path, name, _INT, "image", said, one.shape, dims)
         return growing
 
 
@@ -228,15 +254,49 @@ def _reserved() -> set[str]:
     return images | metrics | groups | fixed
 
 
+def _reserved_by(statistics: Sequence[Statistic], fields: Iterable[str]) -> set[str]:
+    """The names that statistics give to their sums, the sizes of these, and their figures."""
+    metrics = [metric for one in statistics for metric in one.metrics]
+    names = {name for one in metrics for name in (one.name, *one.averages, f"image_{one.pooled_name}")}
+    return {*fields, *(f"{name}_total" for name in fields), *names}
+
+
+def stored_field(kind: str, field: str) -> str:
+    """The name of the array that holds a field of a statistic."""
+    return f"{kind}_{field}"
+
+
+def stored_dim(name: str, dim: str) -> str:
+    """The name of a dimension of such an array: the classes are those of all arrays, others its own."""
+    return "class_name" if dim == "class" else f"{name}_{dim}"
+
+
+def rows_per_chunk(rest: tuple[int, ...]) -> int:
+    """How many images lie in a chunk of an array (image, *rest)."""
+    return max(1, min(IMAGES_PER_CHUNK, CELLS_PER_CHUNK // max(1, math.prod(rest))))
+
+
 class _Growing:
-    """A 1-D array that grows by whole chunks, so that its chunks do not show how it was appended to."""
+    """An array that grows by whole chunks, so that its chunks do not show how it was appended to.
+
+    It grows along its first dimension; the others, of `rest`, lie whole in every chunk.
+    """
 
     def __init__(
-        self, store: Path, name: str, dtype: np.dtype[Any], dim: str, attributes: Mapping[str, Any]
+        self,
+        store: Path,
+        name: str,
+        dtype: np.dtype[Any],
+        dim: str,
+        attributes: Mapping[str, Any],
+        rest: tuple[int, ...] = (),
+        dims: tuple[str, ...] = (),
     ) -> None:
-        self._store, self._name, self._dtype, self._dim = store, name, dtype, dim
+        self._store, self._name, self._dtype, self._dims = store, name, dtype, dims or (dim,)
         self._chunk = IMAGES_PER_CHUNK if dim.startswith("image") else CELLS_PER_CHUNK
-        self._attributes = attributes
+        if rest:
+            self._chunk = rows_per_chunk(rest)
+        self._rest, self._attributes = rest, attributes
         self._waiting: list[NDArray[Any]] = []
         self._held = self._chunks = 0
 
@@ -250,9 +310,8 @@ class _Growing:
         """Write what is left, and the metadata."""
         length = self._chunks * self._chunk + self._held
         self._write(-(-self._held // self._chunk))
-        write_document(
-            self._store, self._name, (length,), self._dtype, (self._chunk,), (self._dim,), self._attributes
-        )
+        shape, chunk = (length, *self._rest), (self._chunk, *self._rest)
+        write_document(self._store, self._name, shape, self._dtype, chunk, self._dims, self._attributes)
 
     def _write(self, chunks: int) -> None:
         if not chunks:
@@ -260,7 +319,8 @@ class _Growing:
         values = np.concatenate(self._waiting)
         for start in range(0, chunks * self._chunk, self._chunk):
             part = values[start : start + self._chunk]
-            write_chunk(self._store, self._name, (self._chunks,), part, (self._chunk,))
+            place = (self._chunks, *(0 for _ in self._rest))
+            write_chunk(self._store, self._name, place, part, (self._chunk, *self._rest))
             self._chunks += 1
         self._waiting = [values[chunks * self._chunk :]]
         self._held = len(self._waiting[0])
@@ -351,13 +411,21 @@ class ResultsReader:
             ConfigError: there is no such column, or it holds text.
             InputError: weights that are negative or not finite; all images are listed.
         """
-        name, values = rules.image_weights, None
-        if name is not None and len(self):
-            columns = {one: self.column(one) if one == name else np.empty(0) for one in self.columns}
-            values = check_weights(name, columns, self.ids())
+        values = self.plain_weights(rules)
         if self.weighted:
             return ImageWeights.of_weighted_pixels(values, len(self), self.pixel_weight())
         return None if values is None else ImageWeights.of(values, pixels=int(self.total().sum()))
+
+    def plain_weights(self, rules: ScoringRules) -> NDArray[np.float64] | None:
+        """The weights of the images as they are, float64 (image,); None where they have none.
+
+        Raises as `image_weights` does.
+        """
+        name = rules.image_weights
+        if name is None or not len(self):
+            return None
+        columns = {one: self.column(one) if one == name else np.empty(0) for one in self.columns}
+        return check_weights(name, columns, self.ids()).astype(np.float64)
 
     def scored_total(self, weights: ImageWeights | None) -> NDArray[np.int64]:
         """The sum over all images, int64 (S, S), each times its weight.
@@ -408,6 +476,40 @@ class ResultsReader:
     def cells(self) -> Iterator[ConfusionCells]:
         """The matrices alone, some images at a time: what scoring needs."""
         return (cells for _, _, cells in self._parts())
+
+    @cached_property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """What was counted beside the confusion matrix.
+
+        Raises:
+            ConfigError: a package that brought one is not installed.
+            InputError: it is of another version.
+        """
+        documents = cast(list[dict[str, Any]], self._group.attrs.get("statistics", []))
+        settings = [StatisticConfig(kind=one["kind"], **one["parameters"]) for one in documents]
+        statistics = chosen_statistics(settings)
+        for one, document in zip(statistics, documents, strict=True):
+            if one.version != document["version"]:
+                raise InputError(
+                    Problem(
+                        kind="statistic",
+                        found=f"{one.kind} of version {document['version']}",
+                        expected=f"version {one.version}",
+                        store=self.path,
+                        advice="evaluate again: only this statistic is counted anew",
+                    )
+                )
+        return statistics
+
+    def sums(self, one: Statistic) -> Iterator[Counts]:
+        """What was counted of a statistic, int64 (image, *shape) of each field, some images at a time."""
+        fields = one.fields(len(self.classes))
+        step = min(rows_per_chunk(field.shape) for field in fields)
+        for start in range(0, len(self), step):
+            yield {
+                field.name: self.read(stored_field(one.kind, field.name), start, start + step)
+                for field in fields
+            }
 
     def _parts(self) -> Iterator[tuple[int, int, ConfusionCells]]:
         """Number of the first image of a chunk, number of the first image of the part within it, matrices."""
@@ -487,6 +589,8 @@ def write_scores(path: str | Path, scores: Scores) -> None:
         names = [one.name for one in scores.classes.groups]
         _store(store, "group_name", _texts(names), ("group_name",), {"long_name": "group of classes"})
         _write_pooled_scores(store, scores.groups, "group_name", "group_")
+    for one in scores.statistics:
+        _write_statistic(store, one)
     write_group(store, {**group_attributes(store), "rules": scores.rules.document()})
 
 
@@ -506,7 +610,28 @@ def _write_pooled_scores(store: Path, scores: Scores, dim: str, prefix: str = ""
             ends = np.array([getattr(one, end) for one in intervals])
             _store(store, f"{prefix}{name}_{end}", ends, (dim,), _score_attributes(title, METRICS[name]))
     for name, aggregate in scores.aggregates.items():
-        _store(store, prefix + name, np.asarray(aggregate.value), (), _aggregate_attributes(aggregate))
+        attributes = _aggregate_attributes(aggregate, METRICS[aggregate.metric])
+        _store(store, prefix + name, np.asarray(aggregate.value), (), attributes)
+
+
+def _write_statistic(store: Path, scores: StatisticScores) -> None:
+    """Sums over all images, scores per class, aggregates, and the scores of every image."""
+    for field in scores.statistic.fields(scores.num_classes):
+        name = stored_field(scores.statistic.kind, field.name)
+        attributes = {"long_name": f"{field.meaning}, over all images", "units": field.units}
+        dims = tuple(stored_dim(name, dim) for dim in field.dims)
+        _store(store, f"{name}_total", scores.sums[field.name], dims, attributes)
+    for metric in scores.statistic.metrics:
+        if metric.per_class:
+            attributes = _score_attributes(metric.title, metric)
+            _store(store, metric.name, scores.per_class[metric.name], ("class_name",), attributes)
+        attributes = _score_attributes(f"{metric.pooled_title} of the image", metric)
+        growing = _Growing(store, f"image_{metric.pooled_name}", np.dtype(np.float64), "image", attributes)
+        growing.append(scores.per_image[metric.pooled_name])
+        growing.finish()
+        for name in metric.averages:
+            one = scores.aggregates[name]
+            _store(store, name, np.asarray(one.value), (), _aggregate_attributes(one, metric))
 
 
 def _write_image_scores(store: Path, scores: Scores) -> None:
@@ -519,7 +644,7 @@ def _write_image_scores(store: Path, scores: Scores) -> None:
         growing.finish()
 
 
-def _score_attributes(title: str, one: Metric) -> dict[str, Any]:
+def _score_attributes(title: str, one: Figure) -> dict[str, Any]:
     # JSON has no infinity: an end without bound is not named.
     ends = {"valid_min": one.minimum, "valid_max": one.maximum}
     return {
@@ -528,9 +653,9 @@ def _score_attributes(title: str, one: Metric) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _aggregate_attributes(one: Aggregate) -> dict[str, Any]:
+def _aggregate_attributes(one: Aggregate, metric: Figure) -> dict[str, Any]:
     return {
-        **_score_attributes(one.title, METRICS[one.metric]),
+        **_score_attributes(one.title, metric),
         "averaging": one.averaging,
         "rule": one.rule,
         "classes_used": list(one.classes_used),

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
-from segpipe.kernels._codes import fits
 from segpipe.kernels._runs import spread
 from segpipe.kernels._scratch import address
+from segpipe.kernels.codes import fits
 
 WIDEST_TABLE = 1 << 16
 """Entries; label values that lie further apart are hashed instead."""

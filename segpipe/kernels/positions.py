@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
-from segpipe.kernels._codes import codes_of
+from segpipe.kernels.codes import codes_of
 from segpipe.kernels.confusion import require_labels, require_same_shape
 
 STRIP_PX = 1 << 16

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,8 @@ from segpipe.metrics.base import METRICS, FloatArray
 from segpipe.metrics.conventions.scoring import ConventionScore
 from segpipe.metrics.distributions import Distribution
 from segpipe.metrics.rules import ScoringRules
+from segpipe.statistics.base import Statistic
+from segpipe.statistics.figures import Figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,6 +167,38 @@ def slice_score(title: str, where: Mapping[str, str | None], scores: Scores) -> 
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class StatisticScores:
+    """What the sums of a statistic give, beside the confusion matrix.
+
+    Attributes:
+        statistic: with its parameters.
+        num_classes: K.
+        sums: field -> float64 (*shape), in real units, over all images; times their weights, if any.
+        per_class: name of each per-class metric -> float64 (K,); NaN where there is nothing to score.
+        aggregates: name -> aggregate; of every metric the pooled one, then that over images.
+        per_image: pooled name of every metric -> float64 (image,), each image scored by itself; empty where
+            images were not scored one by one.
+    """
+
+    statistic: Statistic
+    num_classes: int
+    sums: Mapping[str, FloatArray]
+    per_class: Mapping[str, FloatArray]
+    aggregates: Mapping[str, Aggregate]
+    per_image: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+def with_statistics(one: SliceScore, statistics: Iterable[StatisticScores]) -> SliceScore:
+    """A slice with what statistics of its images score."""
+    further = {name: each for own in statistics for name, each in own.aggregates.items()}
+    return replace(
+        one,
+        values={**one.values, **{name: each.value for name, each in further.items()}},
+        uses={**one.uses, **{name: len(each.classes_used) for name, each in further.items()}},
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
     """The scores of summed counts.
 
@@ -187,6 +221,7 @@ class Scores:
         class_intervals: metric name -> the interval of each class; empty if nobody asked.
         distributions: how the scores of the images that have a class are spread; empty where images were not
             scored one by one.
+        statistics: the scores of what was counted beside the confusion matrix.
     """
 
     classes: ClassList
@@ -203,10 +238,28 @@ class Scores:
     slices: tuple[SliceScore, ...] = ()
     class_intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
     distributions: tuple[Distribution, ...] = ()
+    statistics: tuple[StatisticScores, ...] = ()
 
     def __getitem__(self, name: str) -> float:
-        """The value of one aggregate."""
-        return self.aggregates[name].value
+        """The value of one aggregate, of a metric or of a statistic."""
+        return self.all_aggregates[name].value
+
+    @property
+    def all_aggregates(self) -> dict[str, Aggregate]:
+        """The aggregates of metrics, then those of statistics."""
+        further = {name: one for each in self.statistics for name, one in each.aggregates.items()}
+        return {**self.aggregates, **further}
+
+    @property
+    def all_per_class(self) -> dict[str, FloatArray]:
+        """The scores of every class, of metrics and then of statistics, each (K,)."""
+        further = {name: values for each in self.statistics for name, values in each.per_class.items()}
+        return {**self.per_class, **further}
+
+    def metric(self, name: str) -> Figure:
+        """The record of a metric, or of one of a statistic."""
+        further = {one.name: one for each in self.statistics for one in each.statistic.metrics}
+        return further[name] if name in further else METRICS[name]
 
     @property
     def headline(self) -> Aggregate:
@@ -230,7 +283,7 @@ class Scores:
                 "truth_pixels": pixels_of(self.areas.truth[index], self.units_per_pixel),
                 "pred_pixels": pixels_of(self.areas.pred[index], self.units_per_pixel),
                 "hit_pixels": pixels_of(self.areas.hit[index], self.units_per_pixel),
-                **{metric: float(values[index]) for metric, values in self.per_class.items()},
+                **{metric: float(values[index]) for metric, values in self.all_per_class.items()},
                 **self._interval_cells(index),
             }
             for index, name in enumerate(self.classes.names)
@@ -270,7 +323,7 @@ class Scores:
                 "images_used": one.images_used,
                 "rule": one.rule,
             }
-            for one in self.aggregates.values()
+            for one in self.all_aggregates.values()
         ]
 
     def to_pandas(self, table: Literal["per_class", "scores"] = "per_class") -> pd.DataFrame:

@@ -122,6 +122,18 @@ class FixedPointSums:
         for sums, parts in zip(self._parts, _split(terms), strict=True):
             np.add.at(sums.reshape(-1), places, parts)
 
+    def add_rows(self, groups: IntArray, rows: FloatArray) -> None:
+        """Add arrays of terms (row, ...), each to the sums of its group (group, ...)."""
+        for sums, parts in zip(self._parts, _split(rows), strict=True):
+            if len(sums) == 1:
+                sums[0] += parts.sum(axis=0)
+            else:
+                np.add.at(sums, groups, parts)
+
+    def total(self) -> FloatArray:
+        """The sums themselves."""
+        return _rounded(*self._parts)
+
     def row(self, index: int) -> FixedPointSums:
         """The sums of one row, sharing memory."""
         part = FixedPointSums(())

@@ -16,6 +16,12 @@ from segpipe.sources.storage import ObjectInfo
 
 T = TypeVar("T")
 
+CONFUSION = "confusion"
+"""What the counts of every run are called among those of its statistics."""
+
+OTHER = "other_pred"
+"""The overlay that is a second prediction: statistics read it, the confusion matrix does not."""
+
 _as_text = json.JSONEncoder().encode
 
 
@@ -48,6 +54,8 @@ class BucketSide:
         array: for each image the number of its array in `arrays`; -1 if the image has no label map.
         index: for each image its position along the image axis; -1 where the array has none.
         corner: for each image its first pixel along each axis of pixels.
+        around: for each array, the storage units that hold no pixel of the images, but some of their halo;
+            empty where there is none.
     """
 
     arrays: tuple[ArrayMeta, ...]
@@ -55,6 +63,7 @@ class BucketSide:
     array: tuple[int, ...]
     index: tuple[int, ...]
     corner: tuple[tuple[int, ...], ...]
+    around: tuple[Mapping[str, ObjectInfo | None], ...] = ()
 
     def units_of(self, image: int, size: tuple[int, ...]) -> list[str]:
         """The keys of the storage units that hold an image of this size, relative to its array."""
@@ -68,11 +77,30 @@ class BucketSide:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of what the inventory saw: the objects, their fingerprints, and which are absent."""
-        seen = [
-            [(key, "absent" if info is None else info.fingerprint) for key, info in objects.items()]
-            for objects in self.objects
-        ]
-        return blake2b(_as_text(seen).encode(), digest_size=20).hexdigest()
+        return _fingerprint(self.objects)
+
+    @cached_property
+    def fingerprint_around(self) -> str:
+        """The same of what lies around."""
+        return _fingerprint(self.around)
+
+    def to_read(self, array: int) -> Mapping[str, ObjectInfo | None]:
+        """All objects of an array that may be read."""
+        return {**self.objects[array], **self.around[array]} if self.around else self.objects[array]
+
+    @cached_property
+    def may_lack(self) -> bool:
+        """Whether pixels may never have been stored: an object is absent, or shards may have empty parts."""
+        objects = (info for part in (*self.objects, *self.around) for info in part.values())
+        return any(array.inner_chunks for array in self.arrays) or any(info is None for info in objects)
+
+
+def _fingerprint(arrays: tuple[Mapping[str, ObjectInfo | None], ...]) -> str:
+    seen = [
+        [(key, "absent" if info is None else info.fingerprint) for key, info in objects.items()]
+        for objects in arrays
+    ]
+    return blake2b(_as_text(seen).encode(), digest_size=20).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -85,10 +113,12 @@ class Bucket:
         sizes: (y, x) or (z, y, x) of each image, px.
         truth, pred: where the label maps lie.
         overlays: where lies what is over them, by name; they have an array for every image.
-        filled: those of the overlays whose absent chunks are declared to be the fill value.
+        filled: those of its parts whose absent chunks are declared to be the fill value.
         key: the key of its partial counts.
         whole_key: where the images were selected from those of a larger bucket, the key of that one's partial
             counts, in which those of these images are; else empty.
+        statistics: kind of each further statistic -> the same two keys of its own partial counts.
+        halo: how far around its images is read, px.
     """
 
     number: int
@@ -100,6 +130,13 @@ class Bucket:
     filled: tuple[str, ...] = ()
     key: str = ""
     whole_key: str = ""
+    statistics: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    halo: int = 0
+
+    @property
+    def keys(self) -> dict[str, tuple[str, str]]:
+        """All that is counted of it: name -> `key` and `whole_key`; the confusion matrix first."""
+        return {CONFUSION: (self.key, self.whole_key), **self.statistics}
 
     @property
     def parts(self) -> dict[str, BucketSide]:

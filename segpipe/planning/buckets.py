@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.planning.alignment import Alignment
+from segpipe.planning.bucket import OTHER
 from segpipe.planning.inventory import Inventory
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.metadata import ArrayMeta
@@ -28,7 +29,7 @@ WINDOW_LIMIT_BYTES = 512 << 20
 """A window grows up to this where whole storage units need it; beyond, units are read more than once."""
 
 
-OVERLAY_BYTES = {"valid": 1, "weights": 18}
+OVERLAY_BYTES = {"valid": 1, "weights": 18, OTHER: 0}
 """Of a pixel, what is made of an overlay while it is counted: a mask; of weights units, masks and a copy."""
 
 

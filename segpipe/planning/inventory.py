@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segpipe.classes import LabelRules
-from segpipe.config import ArrayConfig, EvaluationConfig, Side, SideConfig
+from segpipe.config import ArrayConfig, EvaluationConfig, Labelled, Side, SideConfig
 from segpipe.errors import InputError, Problem
 from segpipe.sources.asked import ask_at_once
 from segpipe.sources.completeness import only_written
@@ -83,10 +83,14 @@ def _overlays(
     for name, lies in config.overlays.items():
         try:
             view = views[lies.store].result()
+            if isinstance(lies, SideConfig):
+                view = replace(view, stored_as=lies.stored_as)
             if name == "weights":
                 found = find_weights(config.layout, view, lies.array, truth, config.truth.array)
             else:
                 found = find_overlay(config.layout, view, lies.array, truth)
+            if name == "other_pred":
+                problems += _channel_problems(found.images, "other_pred", config.rules("other_pred"))
             ask_at_once(found.images.objects, _unit_keys(found.images))
             if config.fingerprint == "content":
                 found = replace(found, images=_with_content(found.images, lies))
@@ -98,7 +102,7 @@ def _overlays(
     return overlays
 
 
-def _channel_problems(images: ImageSet, side: Side, rules: LabelRules) -> list[Problem]:
+def _channel_problems(images: ImageSet, side: Labelled, rules: LabelRules) -> list[Problem]:
     """Arrays whose channels are not those that have a class."""
     expected = {meta.path: expected_channels(meta, rules) for meta in images.arrays}
     return [

@@ -7,10 +7,12 @@ from hashlib import blake2b
 from typing import Any
 
 from segpipe.classes import LabelRules
+from segpipe.config import SIDES
 from segpipe.kernels.version import COUNTING_VERSION
 from segpipe.kernels.weighted import UNIT_BITS, WEIGHING_VERSION
-from segpipe.planning.bucket import Bucket, BucketSide, shared
+from segpipe.planning.bucket import OTHER, Bucket, BucketSide, shared
 from segpipe.sources.metadata import ArrayMeta
+from segpipe.statistics.base import Statistic
 
 _as_text = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
@@ -36,11 +38,39 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
         [truth_rules.identity, pred_rules.identity],
         [bucket.ids, shared(bucket.sizes), _side(bucket.truth), _side(bucket.pred)],
     ]
-    if bucket.overlays:
-        over = [[name, _side(side), name in bucket.filled] for name, side in sorted(bucket.overlays.items())]
+    if bucket.overlays.keys() - {OTHER}:
+        over = [
+            [name, _side(side), name in bucket.filled]
+            for name, side in sorted(bucket.overlays.items())
+            if name != OTHER
+        ]
         identity.append(over)
     if "weights" in bucket.overlays:
         identity.append([WEIGHING_VERSION, UNIT_BITS])
+    return blake2b(_as_text(identity).encode(), digest_size=20).hexdigest()
+
+
+def statistic_key(bucket: Bucket, key: str, statistic: Statistic) -> str:
+    """The key of one more statistic of a bucket, 40 hexadecimal digits.
+
+    In it: the bucket's own key and so all that decides the labels; kind, version and parameters; of what the
+    statistic reads beside, the same. Its counts have no part apart for absent chunks: where there may be
+    some, what they are taken for is in the key, the fill value or no class.
+
+    Args:
+        bucket: what is counted.
+        key: the key of its confusion matrix.
+        statistic: with its parameters.
+    """
+    sides = [bucket.truth, bucket.pred]
+    identity: list[Any] = [key, statistic.identity]
+    if "other" in statistic.needs:
+        identity.append(_side(bucket.overlays[OTHER]))
+        sides.append(bucket.overlays[OTHER])
+    if statistic.scope == "halo" and bucket.halo:
+        identity.append([bucket.truth.fingerprint_around, bucket.pred.fingerprint_around])
+    if any(side.may_lack for side in sides):
+        identity.append([name for name in (*SIDES, OTHER) if name in bucket.filled])
     return blake2b(_as_text(identity).encode(), digest_size=20).hexdigest()
 
 

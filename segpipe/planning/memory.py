@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 from segpipe.planning.buckets import Cut, image_bytes, unit_bytes
@@ -9,7 +10,9 @@ from segpipe.planning.inventory import Inventory
 from segpipe.sources.fetching import AHEAD_BYTES
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.reader import reader_of
-from segpipe.sources.representations import part_bytes
+from segpipe.sources.representations import part_bytes, part_pixels
+from segpipe.statistics.base import Statistic
+from segpipe.statistics.batches import BATCH_PX, CODE_BYTES
 
 PROCESS_BYTES = 272 << 20
 """A worker with NumPy, Numba, zarr-python and distributed loaded, before it reads (measured, rounded up)."""
@@ -30,6 +33,25 @@ def task_memory(inventory: Inventory, cut: Cut) -> int:
     decoding = max(_decoding(images, cut) for images in sides)
     parts = max(part_bytes(array) for images in sides for array in images.arrays)
     return 3 * window + decoding + parts
+
+
+def statistics_memory(
+    inventory: Inventory, cut: Cut, statistics: Sequence[Statistic], num_classes: int, halo: int
+) -> int:
+    """Bytes that counting further statistics holds beside that: codes and scratch of the pixels at hand.
+
+    Pixels are counted some images at a time; where scores are read, part by part.
+    """
+    if not statistics:
+        return 0
+    largest = int((inventory.truth.sizes + 2 * halo).prod(axis=1).max(initial=0))
+    pixels = max(largest, min(BATCH_PX, largest * cut.window_images))
+    if any("scores" in one.needs for one in statistics):
+        parts = (max(part_pixels(array), prod(array.label_units)) for array in inventory.pred.arrays)
+        pixels = max(pixels, *parts)
+    each = max(one.bytes_per_pixel(num_classes) for one in statistics)
+    kept = max(one.image_bytes(num_classes) for one in statistics) * cut.window_images
+    return pixels * (each + CODE_BYTES) + 2 * kept
 
 
 def _decoding(images: ImageSet, cut: Cut) -> int:

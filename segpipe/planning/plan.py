@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.config import SIDES, EvaluationConfig, Side
-from segpipe.errors import Problem
+from segpipe.config import SIDES, EvaluationConfig, Labelled
+from segpipe.errors import InputError, Problem
 from segpipe.metrics.weights import check_weights
 from segpipe.planning.alignment import Alignment, align
-from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.bucket import OTHER, Bucket, BucketSide
 from segpipe.planning.buckets import Cut, cut_buckets, read_amplification, stored_units
+from segpipe.planning.halo import widened, with_halo
 from segpipe.planning.inventory import Inventory, take_inventory
-from segpipe.planning.keys import bucket_key
+from segpipe.planning.keys import bucket_key, statistic_key
 from segpipe.planning.selection import Whole, select_from, wanted_images
+from segpipe.planning.statistics import unfit_statistics
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
 from segpipe.sources.representations import fill_label
 from segpipe.sources.storage import ObjectInfo
 from segpipe.sources.tables import join_table
+from segpipe.statistics.base import Statistic, chosen_statistics
 
 FIRST_KEYS = 5
 """How many absent objects of an array a message names."""
@@ -47,6 +50,7 @@ class Plan:
         columns: metadata of these images.
         wanted: which images of truth were asked for, bool (image of truth,).
         whole: what the images were selected from; None if that is all of them.
+        statistics: what is counted beside the confusion matrix.
     """
 
     config: EvaluationConfig
@@ -56,6 +60,7 @@ class Plan:
     columns: dict[str, NDArray[Any]]
     wanted: NDArray[np.bool_]
     whole: Whole | None = None
+    statistics: tuple[Statistic, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cut.starts) - 1
@@ -68,7 +73,14 @@ class Plan:
     @cached_property
     def amplification(self) -> float:
         """Bytes decoded over bytes there are."""
-        return read_amplification(self.inventory, self.alignment, self.cut)
+        return read_amplification(with_halo(self.inventory, self.halo), self.alignment, self.cut)
+
+    @cached_property
+    def halo(self) -> int:
+        """How far around images is read for statistics, px; 0 where images are whole."""
+        if not self.inventory.truth.cut:
+            return 0
+        return max((one.halo(None) or 0 for one in self.statistics if one.scope == "halo"), default=0)
 
     def buckets(self) -> Iterator[Bucket]:
         """All buckets in order, made one at a time."""
@@ -76,12 +88,18 @@ class Plan:
         for number in range(len(self)):
             bucket = self._bucket(self.alignment, self.cut, number)
             key = bucket_key(bucket, *rules)
+            keys = {one.kind: (statistic_key(bucket, key, one), "") for one in self.statistics}
             if self.whole is None:
-                yield replace(bucket, key=key)
+                yield replace(bucket, key=key, statistics=keys)
                 continue
             all_of_it = self._bucket(self.whole.alignment, self.whole.cut, int(self.whole.bucket[number]))
             whole_key = bucket_key(all_of_it, *rules)
-            yield replace(bucket, key=key, whole_key=whole_key if whole_key != key else "")
+            if whole_key == key:
+                yield replace(bucket, key=key, statistics=keys)
+                continue
+            for one in self.statistics:
+                keys[one.kind] = keys[one.kind][0], statistic_key(all_of_it, whole_key, one)
+            yield replace(bucket, key=key, whole_key=whole_key, statistics=keys)
 
     def _bucket(self, alignment: Alignment, cut: Cut, number: int) -> Bucket:
         chosen = slice(*cut.starts[number : number + 2])
@@ -90,20 +108,21 @@ class Plan:
             number=number,
             ids=tuple(alignment.ids[chosen]),
             sizes=_tuples(self.inventory.truth.sizes[truth]),
-            truth=_bucket_side(self.inventory.truth, truth),
-            pred=_bucket_side(self.inventory.pred, pred),
+            truth=_bucket_side(self.inventory.truth, truth, self.halo),
+            pred=_bucket_side(self.inventory.pred, pred, self.halo),
             overlays={
-                name: _bucket_side(overlay.images, overlay.position[truth])
+                name: _bucket_side(overlay.images, overlay.position[truth], self.halo)
                 for name, overlay in self.inventory.overlays.items()
             },
             filled=self._filled,
+            halo=self.halo,
         )
 
     @cached_property
     def _filled(self) -> tuple[str, ...]:
-        """The overlays whose absent chunks are declared to be the fill value."""
-        overlays = self.inventory.overlays
-        return tuple(name for name in overlays if self.missing_rule(name) == "are_fill_value")
+        """What has absent chunks that are declared to be the fill value."""
+        names = self.inventory.image_sets
+        return tuple(name for name in names if self.missing_rule(name) == "are_fill_value")
 
     def missing_rule(self, name: str) -> str:
         """What an absent chunk of truth, pred or an overlay is taken for.
@@ -123,7 +142,11 @@ def make_plan(config: EvaluationConfig) -> Plan:
     Raises:
         InputError: everything that is wrong with the stores, at once.
     """
+    statistics = chosen_statistics(config.statistics)
     inventory = take_inventory(config)
+    problems = unfit_statistics(statistics, config, inventory)
+    if problems:
+        raise InputError(problems)
     wanted = wanted_images(inventory, config)
     everything = align(inventory, config, wanted)
     # Buckets are cut over all images, so that a selection finds the counts of the whole.
@@ -134,10 +157,10 @@ def make_plan(config: EvaluationConfig) -> Plan:
         columns |= join_table(config.image_table, alignment.ids)
     if config.image_weights is not None:
         check_weights(config.image_weights, columns, alignment.ids)
-    return Plan(config, inventory, alignment, cut, columns, wanted, whole)
+    return Plan(config, inventory, alignment, cut, columns, wanted, whole, statistics)
 
 
-def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
+def _bucket_side(images: ImageSet, positions: NDArray[np.int64], halo: int) -> BucketSide:
     if not len(positions) or positions[0] < 0:
         # Images without a prediction are in buckets of their own.
         none = (-1,) * len(positions)
@@ -147,9 +170,17 @@ def _bucket_side(images: ImageSet, positions: NDArray[np.int64]) -> BucketSide:
     one = len(images.arrays) == 1
     used, ordinal = (numbers[:1], numbers) if one else np.unique(numbers, return_inverse=True)
     arrays = [images.arrays[number] for number in used.tolist()]
+    objects = tuple(_seen(images, array, positions[ordinal == at]) for at, array in enumerate(arrays))
+    around: list[dict[str, ObjectInfo | None]] = []
+    if halo:
+        wide = widened(images, halo)
+        for at, array in enumerate(arrays):
+            seen = _seen(wide, array, positions[ordinal == at])
+            around.append({key: info for key, info in seen.items() if key not in objects[at]})
     return BucketSide(
         arrays=tuple(arrays),
-        objects=tuple(_seen(images, array, positions[ordinal == at]) for at, array in enumerate(arrays)),
+        objects=objects,
+        around=tuple(around) if any(around) else (),
         array=tuple(ordinal.tolist()),
         index=tuple(index.tolist()),
         corner=_tuples(images.corners[positions]),
@@ -216,13 +247,13 @@ class AbsentObjects:
 
 def _fill(plan: Plan, name: str, array: ArrayMeta) -> str:
     """The fill value of an array and what it would be taken for."""
-    if name in SIDES:
-        return _fill_label(plan, "truth" if name == "truth" else "pred", array)
+    if name in (*SIDES, OTHER):
+        return _fill_label(plan, cast(Labelled, name), array)
     meaning = "weight" if name == "weights" else "valid" if array.fill_value else "not valid"
     return f"the fill value {array.fill_value} ({meaning})"
 
 
-def _fill_label(plan: Plan, side: Side, array: ArrayMeta) -> str:
+def _fill_label(plan: Plan, side: Labelled, array: ArrayMeta) -> str:
     rules = plan.config.rules(side)
     code = rules.code(fill_label(array))
     names = (*plan.config.classes.names, "ignored" if side == "truth" else "void", "an invalid label")

@@ -28,6 +28,7 @@ _OBJECT = pa.struct(
         ("tag", pa.string()),
         ("modified_ns", pa.int64()),
         ("content", pa.string()),
+        ("around", pa.bool_()),
     ]
 )
 _ARRAY = pa.struct(
@@ -51,7 +52,10 @@ _SIDE = [
     ("index", pa.list_(pa.int64())),
     ("corner", _PIXELS),
 ]
-_OVERLAY = pa.struct([("name", pa.string()), ("filled", pa.bool_()), ("lies", pa.struct(_SIDE))])
+_OVERLAY = pa.struct([("name", pa.string()), ("lies", pa.struct(_SIDE))])
+_STATISTIC = pa.struct(
+    [("kind", pa.string()), ("key", pa.string()), ("whole_key", pa.string()), ("hit", pa.bool_())]
+)
 SCHEMA = pa.schema(
     [
         ("bucket", pa.int64()),
@@ -66,16 +70,28 @@ SCHEMA = pa.schema(
         ("truth", pa.struct(_SIDE)),
         ("pred", pa.struct(_SIDE)),
         ("overlays", pa.list_(_OVERLAY)),
+        ("filled", pa.list_(pa.string())),
+        ("statistics", pa.list_(_STATISTIC)),
+        ("halo", pa.int32()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class PlannedBucket:
-    """A bucket and whether its counts were there when the plan was made."""
+    """A bucket, and what of it had been counted when the plan was made.
+
+    `hit` says so of the confusion matrix, `hits` of further statistics, by kind.
+    """
 
     bucket: Bucket
     hit: bool
+    hits: frozenset[str] = frozenset()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of it is left to be counted."""
+        return self.hit and self.hits >= self.bucket.statistics.keys()
 
 
 def write_plan(path: Path, planned: Iterable[PlannedBucket]) -> None:
@@ -104,8 +120,19 @@ def read_plan(path: Path) -> Iterator[PlannedBucket]:
 
 
 def read_keys(path: Path) -> pa.Table:
-    """The columns bucket, key and hit of all buckets."""
-    return read_columns(path, ["bucket", "key", "hit"])
+    """The columns bucket, key, hit and statistics of all buckets."""
+    return read_columns(path, ["bucket", "key", "hit", "statistics"])
+
+
+def missing_keys(path: Path) -> dict[int, list[str]]:
+    """The buckets of which something had not been counted when the plan was made, with the keys of that."""
+    missing: dict[int, list[str]] = {}
+    for row in read_keys(path).to_pylist():
+        keys = [] if row["hit"] else [row["key"]]
+        keys += [one["key"] for one in row["statistics"] if not one["hit"]]
+        if keys:
+            missing[row["bucket"]] = keys
+    return missing
 
 
 def named_keys(path: Path) -> Iterator[str]:
@@ -168,10 +195,13 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
         ],
         "truth": _side_row(bucket.truth),
         "pred": _side_row(bucket.pred),
-        "overlays": [
-            {"name": name, "filled": name in bucket.filled, "lies": _side_row(part)}
-            for name, part in bucket.overlays.items()
+        "overlays": [{"name": name, "lies": _side_row(part)} for name, part in bucket.overlays.items()],
+        "filled": bucket.filled,
+        "statistics": [
+            {"kind": kind, "key": key, "whole_key": whole, "hit": kind in item.hits}
+            for kind, (key, whole) in bucket.statistics.items()
         ],
+        "halo": bucket.halo,
     }
 
 
@@ -187,8 +217,9 @@ def _side_row(side: BucketSide) -> dict[str, Any]:
             for array in side.arrays
         ],
         "objects": [
-            _object_row(number, key, info)
-            for number, objects in enumerate(side.objects)
+            _object_row(number, key, info, around)
+            for around, arrays in ((False, side.objects), (True, side.around))
+            for number, objects in enumerate(arrays)
             for key, info in objects.items()
         ],
         "array": shared(side.array),
@@ -197,8 +228,8 @@ def _side_row(side: BucketSide) -> dict[str, Any]:
     }
 
 
-def _object_row(number: int, key: str, info: ObjectInfo | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"array": number, "key": key}
+def _object_row(number: int, key: str, info: ObjectInfo | None, around: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"array": number, "key": key, "around": around}
     if info is not None:
         row |= {
             "size": info.size,
@@ -218,17 +249,22 @@ def _planned(row: dict[str, Any]) -> PlannedBucket:
         truth=_side(row["truth"], images),
         pred=_side(row["pred"], images),
         overlays={over["name"]: _side(over["lies"], images) for over in row["overlays"]},
-        filled=tuple(over["name"] for over in row["overlays"] if over["filled"]),
+        filled=tuple(row["filled"]),
         key=row["key"],
         whole_key=row["whole_key"],
+        statistics={one["kind"]: (one["key"], one["whole_key"]) for one in row["statistics"]},
+        halo=row["halo"],
     )
-    return PlannedBucket(bucket, row["hit"])
+    return PlannedBucket(
+        bucket, row["hit"], frozenset(one["kind"] for one in row["statistics"] if one["hit"])
+    )
 
 
 def _side(row: dict[str, Any], images: int) -> BucketSide:
     objects: list[dict[str, ObjectInfo | None]] = [{} for _ in row["arrays"]]
+    around: list[dict[str, ObjectInfo | None]] = [{} for _ in row["arrays"]]
     for item in row["objects"]:
-        objects[item["array"]][item["key"]] = _object(item)
+        (around if item["around"] else objects)[item["array"]][item["key"]] = _object(item)
     return BucketSide(
         arrays=tuple(
             _array(
@@ -240,6 +276,7 @@ def _side(row: dict[str, Any], images: int) -> BucketSide:
             for item in row["arrays"]
         ),
         objects=tuple(objects),
+        around=tuple(around) if any(around) else (),
         array=spread(row["array"], images),
         index=spread(row["index"], images),
         corner=spread([tuple(corner) for corner in row["corner"]], images),

@@ -6,19 +6,20 @@ Cells are one printable line each, and are not escaped: who renders them escapes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.classes import ClassList
 from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.conventions.base import WORDS
 from segpipe.metrics.conventions.scoring import ConventionScore
 from segpipe.metrics.distributions import FIGURES
 from segpipe.metrics.gates import GateReport, told
-from segpipe.metrics.scores import HEADLINE, Aggregate, Interval, Scores, SliceScore
+from segpipe.metrics.scores import HEADLINE, Aggregate, Interval, Scores, SliceScore, StatisticScores
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import pixels_text, printable, score_text, share_text
 
@@ -94,8 +95,7 @@ def aggregates_table(scores: Scores) -> Table:
         (one.name, score_text(one.value), *_interval_cells(scores, one), one.averaging, one.basis, one.rule)
         for one in scores.main_aggregates()
     ]
-    texts = ("averaging", "stands on", "what it is")
-    columns = (_words("score"), Column("value"), *interval_columns(scores), *map(_words, texts))
+    columns = (_words("score"), Column("value"), *interval_columns(scores), *_ABOUT)
     return Table("Scores", columns, rows)
 
 
@@ -335,6 +335,29 @@ def groups_tables(scores: Scores) -> list[Table]:
         Table(f"Groups of classes{overlap}", columns, rows),
         replace(aggregates_table(scores.groups), title="Scores of groups"),
     ]
+
+
+_ABOUT = tuple(Column(name, number=False) for name in ("averaging", "stands on", "what it is"))
+
+
+def statistics_tables(scores: Scores) -> list[Table]:
+    """Every statistic that was asked for: its figures, and those of each class."""
+    return [table for one in scores.statistics for table in _statistic_tables(one, scores.classes)]
+
+
+def _statistic_tables(one: StatisticScores, classes: ClassList) -> Iterator[Table]:
+    title = one.statistic.title
+    figures: Rows = [
+        (each.name, score_text(each.value), each.averaging, each.basis, each.rule)
+        for each in one.aggregates.values()
+    ]
+    yield Table(title, (_words("score"), Column("value"), *_ABOUT), figures)
+    if one.per_class:
+        rows: Rows = [
+            (str(index), printable(name), *(score_text(values[index]) for values in one.per_class.values()))
+            for index, name in enumerate(classes.names)
+        ]
+        yield Table(f"{title} of the classes", (Column("id"), _NAME, *map(Column, one.per_class)), rows)
 
 
 def conventions_table(scores: Sequence[ConventionScore]) -> Table:

@@ -12,7 +12,6 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from segpipe.metrics.base import METRICS
 from segpipe.metrics.scores import Scores
 
 
@@ -30,13 +29,14 @@ def score_dataset(scores: Scores, names: Sequence[str]) -> xr.Dataset:
     """The named scores as one dataset, per-class scores over `class_name`."""
     classes = np.array(scores.classes.names, object)
     variables: dict[str, Any] = {"images": ((), scores.images), "pixels": ((), scores.counts["pixels"])}
+    per_class, aggregates = scores.all_per_class, scores.all_aggregates
     for name in names:
-        if name in scores.per_class:
-            one = METRICS[name]
+        if name in per_class:
+            one = scores.metric(name)
             attributes = {"long_name": one.title, "formula": one.formula, "best": one.best}
-            variables[name] = (("class_name",), scores.per_class[name], attributes)
+            variables[name] = (("class_name",), per_class[name], attributes)
             continue
-        mean = scores.aggregates[name]
+        mean = aggregates[name]
         attributes = {"long_name": mean.title, "formula": mean.formula, "best": mean.best, "rule": mean.rule}
         variables[name] = ((), mean.value, {**attributes, "averaging": mean.averaging})
         variables[f"{name}_uses"] = (("class_name",), np.isin(classes, list(mean.classes_used)))

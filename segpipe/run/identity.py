@@ -24,12 +24,15 @@ def planned_identity(config: EvaluationConfig) -> str:
         InputError: everything that is wrong with the stores.
     """
     config = config.absolute()
-    return _identity(config, (bucket.key for bucket in make_plan(config).buckets()))
+    buckets = make_plan(config).buckets()
+    return _identity(config, (key for bucket in buckets for key, _ in bucket.keys.values()))
 
 
 def run_identity(run: Path) -> str:
     """The identity of a run that has been planned."""
-    return _identity(run_config(run), read_keys(run / PLAN_NAME)["key"].to_pylist())
+    rows = read_keys(run / PLAN_NAME).to_pylist()
+    keys = ([row["key"], *(one["key"] for one in row["statistics"])] for row in rows)
+    return _identity(run_config(run), (key for own in keys for key in own))
 
 
 def _identity(config: EvaluationConfig, keys: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from segpipe.config import PARTIALS_FOLDER
 from segpipe.counts.counting import PLAN_NAME, BucketPart, count_in_memory, read_context
-from segpipe.counts.partials import DamagedPartialError, PartialStore, decode, encode
+from segpipe.counts.partials import DamagedPartialError, Partial, PartialStore, decode, encode
 from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, InputError, Problem, SegpipeError
 from segpipe.planning.plan_file import named_keys, num_buckets, read_buckets
 from segpipe.run.history import add_row, has_row, model_folders, published_runs
@@ -305,7 +305,7 @@ def _verify(run: Path, number: int, seen: Verified) -> None:
         return
     place = {"store": str(path), "image": bucket.ids[0]}
     try:
-        stored = decode(path.read_bytes(), bucket.key)
+        stored = decode(path.read_bytes(), bucket.key, Partial)
     except DamagedPartialError:
         advice = "it is counted again when it is needed; look at the disk"
         seen.problems.append(Problem(kind="verification", found="a damaged partial", advice=advice, **place))

@@ -8,7 +8,9 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from html import escape
+from itertools import repeat
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +28,7 @@ from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, NO_VALUE_TEXT, Scores, html_table, slice_name
 from segpipe.metrics.scoring import score_groups
 from segpipe.metrics.shares import By, confusion_shares
+from segpipe.metrics.statistic_scores import score_statistic_groups
 from segpipe.reports.summary import RunSummary
 from segpipe.reports.tables import (
     Table,
@@ -34,6 +37,7 @@ from segpipe.reports.tables import (
     groups_tables,
     headline,
     per_class_table,
+    statistics_tables,
 )
 from segpipe.run.judged import stored_gates
 from segpipe.run.latest import LATEST_NAME
@@ -166,13 +170,13 @@ class Run:
         from segpipe.run.frames import grouped, score_dataset
 
         rules = rules or self.results.rules
-        asked = rules if metrics is None else replace(rules, metrics=metrics_of(metrics))
+        asked = rules if metrics is None else replace(rules, metrics=self._metrics_of(metrics))
         if by is None:
-            (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, asked)
+            (one,) = self._scores(np.zeros(len(self.results), np.int64), 1, asked, metrics)
             one = replace(one, rules=rules)
             return score_dataset(one, _chosen(one, metrics))
         values, groups, axes = self._cut(by)
-        scored = [replace(one, rules=rules) for one in self._scores(groups, len(values), asked)]
+        scored = [replace(one, rules=rules) for one in self._scores(groups, len(values), asked, metrics)]
         if not scored:
             message = f"by: the run has no images, so {by!r} has no values"
             raise ConfigError(message)
@@ -251,9 +255,26 @@ class Run:
             raise ConfigError(message)
         return values.tolist(), groups.astype(np.int64)
 
-    def _scores(self, groups: NDArray[np.int64], number: int, rules: ScoringRules) -> list[Scores]:
-        weights = self.results.image_weights(rules)
-        return score_groups(self._grouped(groups), number, self.results.classes, rules, weights)
+    def _metrics_of(self, names: Sequence[str]) -> tuple[str, ...]:
+        further = {name: metric for one in self.results.statistics for name, metric in one.figures.items()}
+        return metrics_of(names, further)
+
+    def _scores(
+        self, groups: NDArray[np.int64], number: int, rules: ScoringRules, metrics: Sequence[str] | None
+    ) -> list[Scores]:
+        """The scores of groups of images; of statistics those that `metrics` names a figure of."""
+        weights, classes = self.results.image_weights(rules), self.results.classes
+        plain = self.results.plain_weights(rules)
+        scored = score_groups(self._grouped(groups), number, classes, rules, weights)
+        further = [
+            score_statistic_groups(one, self.results.sums(one), groups, number, classes, rules, plain)
+            for one in self.results.statistics
+            if metrics is None or not set(metrics).isdisjoint(one.figures)
+        ]
+        return [
+            replace(one, statistics=own)
+            for one, own in zip(scored, zip(*further, strict=True) if further else repeat(()), strict=False)
+        ]
 
     def _grouped(self, groups: NDArray[np.int64]) -> Iterator[tuple[ConfusionCells, NDArray[np.int64]]]:
         start = 0
@@ -293,6 +314,7 @@ class Run:
             aggregates_table(self.computed),
             per_class_table(self.computed),
             *groups_tables(self.computed),
+            *statistics_tables(self.computed),
         )
         return (
             f"<div><p><b>{escape(self.summary.suite)}: {escape(self.summary.model)}</b> "
@@ -308,22 +330,24 @@ def _table_html(table: Table) -> str:
     )
 
 
-def metrics_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The metrics that names of metrics or of aggregates come from."""
+def metrics_of(names: Sequence[str], further: Mapping[str, str] = MappingProxyType({})) -> tuple[str, ...]:
+    """The metrics that names of metrics or of aggregates come from; `further` are those of statistics."""
     known = {name: one.name for one in METRICS.values() for name in (one.name, *one.averages)}
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in known and name not in further]
     if unknown:
-        names = ", ".join(one.name for one in chosen_metrics(None))
-        message = f"no metric {unknown[0]!r}; known: {names}, and their means{_hint(unknown[0], known)}"
+        metrics = dict.fromkeys([*(one.name for one in chosen_metrics(None)), *further.values()])
+        hint = _hint(unknown[0], [*known, *further])
+        message = f"no metric {unknown[0]!r}; known: {', '.join(metrics)}, and their means{hint}"
         raise ConfigError(message)
-    return tuple(dict.fromkeys(known[name] for name in names))
+    return tuple(dict.fromkeys(known[name] for name in names if name in known))
 
 
 def _chosen(scores: Scores, metrics: Sequence[str] | None) -> list[str]:
     """The names asked for, each per-class metric followed by its mean; the headline first where all are."""
     if metrics is None:
-        return [HEADLINE, *(name for name in (*scores.aggregates, *scores.per_class) if name != HEADLINE)]
-    names = [[name, f"mean_{name}"] if name in scores.per_class else [name] for name in metrics]
+        every = (*scores.all_aggregates, *scores.all_per_class)
+        return [HEADLINE, *(name for name in every if name != HEADLINE)]
+    names = [[name, f"mean_{name}"] if name in scores.all_per_class else [name] for name in metrics]
     return list(dict.fromkeys(name for pair in names for name in pair))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from segpipe.counts.counting import CountingContext
 from segpipe.counts.partials import PartialStore
 from segpipe.errors import InputError, Problem, first_of
 from segpipe.execution.choose import choose_cluster, estimate_s, tasks_needed
-from segpipe.planning.bucket import Bucket
-from segpipe.planning.memory import PROCESS_BYTES, task_memory
+from segpipe.planning.bucket import CONFUSION, Bucket
+from segpipe.planning.halo import with_halo
+from segpipe.planning.memory import PROCESS_BYTES, statistics_memory, task_memory
 from segpipe.planning.plan import AbsentObjects, Plan
 from segpipe.planning.plan_file import PlannedBucket, write_plan
 from segpipe.run.drawn import check_cluster_column
@@ -36,7 +37,8 @@ class PlanSummary:
         images, pixels: to be evaluated.
         selected_from: how many images truth has, of which those were selected.
         skipped_images, skipped_pixels: left out by settings.
-        buckets, hits: units of partial counts, and how many of them are there already.
+        buckets, hits: units of partial counts, and how many of them are there already, with all statistics.
+        statistics: kind of statistic -> buckets of which it is there already.
         pixels_left, stored_bytes_left: what is still to be counted.
         objects, stored_bytes, absent_objects: in the stores, of the label maps to be evaluated.
         decoded_bytes: of those label maps.
@@ -69,6 +71,7 @@ class PlanSummary:
     aligned_by: str
     reader: str
     warnings: list[str]
+    statistics: dict[str, int] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str]]:
         """For people: what, and how much."""
@@ -86,6 +89,10 @@ class PlanSummary:
             ("decoded", f"{_size(self.decoded_bytes)}, read amplification {self.read_amplification:.2f}"),
             ("reader", self.reader),
             ("buckets", f"{self.buckets:,}, {self.hits:,} of them counted already"),
+            *(
+                (f"  {kind}", f"{hits:,} of {self.buckets:,} buckets counted already")
+                for kind, hits in self.statistics.items()
+            ),
             ("to count", f"{self.images_left:,} images, {_size(self.stored_bytes_left)} stored"),
             ("tasks", f"{self.tasks:,}, each up to {_size(self.task_memory_bytes)} beside the process"),
             ("cluster", self.cluster),
@@ -141,6 +148,9 @@ def counting_context(plan: Plan, partials: PartialStore) -> CountingContext:
         partials=str(partials.folder),
         window_images=plan.cut.window_images,
         overlay_stores={name: lies.store for name, lies in config.overlays.items()},
+        other_rules=config.rules("other_pred") if config.other_pred else None,
+        pred_stored_as=config.pred.representation,
+        statistics=tuple({"kind": one.kind, **one.model_dump(mode="json")} for one in plan.statistics),
     )
 
 
@@ -151,25 +161,27 @@ class _Sums:
         self._partials = partials
         self.absent = AbsentObjects()
         self.pixels = self.images = self.hits = self.stored_bytes = 0
+        self.statistics: dict[str, int] = {}
         self.left = dict.fromkeys(("buckets", "images", "pixels", "stored_bytes", "objects"), 0)
 
     def through(self, buckets: Iterator[Bucket]) -> Iterator[PlannedBucket]:
         for bucket in buckets:
-            hit = bucket.key in self._partials or (
-                bucket.whole_key != "" and bucket.whole_key in self._partials
-            )
+            there = {name for name, keys in bucket.keys.items() if self._partials.has(*keys)}
+            planned = PlannedBucket(bucket, CONFUSION in there, frozenset(there - {CONFUSION}))
             stored, before = bucket.stored_bytes, self.absent.stored
             self.absent.add(bucket)
             self.images += len(bucket.ids)
             self.pixels += bucket.pixels
             self.stored_bytes += stored
-            self.hits += hit
-            if not hit:
+            self.hits += planned.complete
+            for kind in bucket.statistics:
+                self.statistics[kind] = self.statistics.get(kind, 0) + (kind in there)
+            if not planned.complete:
                 more = (1, len(bucket.ids), bucket.pixels, stored, self.absent.stored - before)
                 self.left = {
                     name: old + new for (name, old), new in zip(self.left.items(), more, strict=True)
                 }
-            yield PlannedBucket(bucket, hit)
+            yield planned
 
 
 def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
@@ -196,12 +208,14 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
         decoded_bytes=sums.pixels * per_pixel,
         read_amplification=plan.amplification,
         tasks=tasks_needed(sums.left["buckets"], seconds, cluster.slots()),
-        task_memory_bytes=task_memory(inventory, plan.cut),
+        task_memory_bytes=task_memory(with_halo(inventory, plan.halo), plan.cut)
+        + statistics_memory(inventory, plan.cut, plan.statistics, len(plan.config.classes.names), plan.halo),
         cluster=cluster.words(),
         estimate_s=seconds,
         aligned_by=plan.alignment.by,
         reader=readers_in_words({name: images.arrays for name, images in inventory.image_sets.items()}),
         warnings=warnings,
+        statistics=sums.statistics,
     )
 
 

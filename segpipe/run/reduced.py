@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.config import SIDES, EvaluationConfig, Side
-from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, BucketPart, count_task
+from segpipe.counts.counting import PLAN_NAME
 from segpipe.counts.missing import Judged, judge_absent
-from segpipe.counts.partials import DamagedPartialError, Partial, PartialStore, decode
-from segpipe.counts.results import ResultsWriter
-from segpipe.errors import InfrastructureError, InputChangedError, InputError, Problem
+from segpipe.counts.partials import Partial, PartialStore
+from segpipe.counts.results import ResultsWriter, stored_field
+from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.positions import InvalidValue
 from segpipe.kernels.weighted import WrongWeights
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import ABSENT_ADVICE
 from segpipe.planning.plan_file import read_plan
+from segpipe.run.gathered import Gathered, Gatherer
 from segpipe.run.images import metadata_kinds, read_images
 from segpipe.sources.representations import REPRESENTATIONS, meaning
-from segpipe.statistics.confusion import ImageCounts
+from segpipe.statistics.base import chosen_statistics
 
 RESULTS_NAME = "results.zarr"
 
@@ -101,15 +100,22 @@ def reduce_partials(
     found = Reduction()
     columns = read_images(run)
     start = 0
-    weighted = config.weights is not None
+    gatherer = Gatherer(run, partials, given_up)
     with ResultsWriter(
-        run / RESULTS_NAME, config.class_list(), metadata_kinds(run), weighted=weighted
+        run / RESULTS_NAME,
+        config.class_list(),
+        metadata_kinds(run),
+        weighted=config.weights is not None,
+        statistics=chosen_statistics(config.statistics),
     ) as writer:
         for planned in read_plan(run / PLAN_NAME):
             bucket = planned.bucket
-            for partial in _partials(run, bucket, None if bucket.number in given_up else partials, found):
-                _append(writer, bucket, partial, config, fill_declared, columns, start, found)
+            gathered = gatherer.of(bucket)
+            if gathered is not None:
+                _append(writer, bucket, gathered, config, fill_declared, columns, start, found)
             start += len(bucket.ids)
+    found.quarantined_images, found.quarantined_pixels = gatherer.images, gatherer.pixels
+    found.recounted, found.quarantined = gatherer.recounted, gatherer.quarantined
     errors = [
         *found.absent,
         *found.wrong_weights,
@@ -120,78 +126,17 @@ def reduce_partials(
     return found
 
 
-def _partials(run: Path, bucket: Bucket, store: PartialStore | None, found: Reduction) -> list[Partial]:
-    """What there is of a bucket: the whole, or the parts that this run could count."""
-    whole = None
-    if store is not None:
-        whole = (
-            store.read(bucket.key)
-            or _selected(bucket, store)
-            or _joined(run, bucket, store)
-            or _recount(run, bucket, store, found)
-        )
-    parts = [whole] if whole else list(_parts(run, bucket))
-    planned = dict(zip(bucket.ids, map(prod, bucket.sizes), strict=True))
-    for part in parts:
-        counted = dict(zip(part.ids, part.counts.cells.pixels().tolist(), strict=True))
-        if any(planned.pop(name, None) != pixels for name, pixels in counted.items()):
-            message = (
-                f"bucket {bucket.number}: counted pixels {counted} are not those planned, each image once"
-            )
-            raise AssertionError(message)
-    found.quarantined_images += len(planned)
-    found.quarantined_pixels += sum(planned.values())
-    return parts
-
-
-def _selected(bucket: Bucket, store: PartialStore) -> Partial | None:
-    """The images of a bucket out of the counts of the larger one that they were selected from."""
-    whole = store.read(bucket.whole_key) if bucket.whole_key else None
-    if whole is None:
-        return None
-    place = {name: image for image, name in enumerate(whole.ids)}
-    return Partial(bucket.ids, whole.counts.take([place[name] for name in bucket.ids]))
-
-
-def _joined(run: Path, bucket: Bucket, store: PartialStore) -> Partial | None:
-    """A bucket that was cut in parts because a worker was lost, if all of them could be counted then."""
-    parts = list(_parts(run, bucket))
-    ids = tuple(name for part in parts for name in part.ids)
-    if ids != bucket.ids:
-        return None
-    whole = Partial(ids, ImageCounts.concatenate([part.counts for part in parts]))
-    store.write(bucket.key, whole)
-    return whole
-
-
-def _parts(run: Path, bucket: Bucket) -> Iterator[Partial]:
-    for path in sorted((run / PARTS_NAME).glob(f"{bucket.number:09d}-*")):
-        try:
-            yield decode(path.read_bytes(), path.name)
-        except DamagedPartialError:
-            message = f"{path}: was damaged after it was written; run the same command again"
-            raise InfrastructureError(message) from None
-
-
-def _recount(run: Path, bucket: Bucket, store: PartialStore, found: Reduction) -> Partial | None:
-    (counted,) = count_task(str(run), [BucketPart(bucket.number)])
-    if counted.changed:
-        raise InputChangedError(counted.changed)
-    found.recounted += 1
-    found.quarantined += counted.quarantined
-    return store.read(bucket.key)
-
-
 def _append(
     writer: ResultsWriter,
     bucket: Bucket,
-    partial: Partial,
+    gathered: Gathered,
     config: EvaluationConfig,
     fill_declared: dict[Side, bool],
     columns: dict[str, NDArray[Any]],
     start: int,
     found: Reduction,
 ) -> None:
+    partial = gathered.partial
     verdict = judge(bucket, partial, config, fill_declared)
     judged, keep = verdict.judged, verdict.keep
     if config.missing_chunks == "skip":
@@ -210,6 +155,11 @@ def _append(
         [partial.ids[image] for image in keep],
         cells,
         {name: values[rows] for name, values in columns.items()},
+        {
+            stored_field(kind, name): values[keep]
+            for kind, sums in gathered.statistics.items()
+            for name, values in sums.counts.items()
+        },
     )
     found.images += len(keep)
     found.pixels += int(cells.in_pixels.counts.sum())

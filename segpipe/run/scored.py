@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,10 @@ from segpipe.metrics.distributions import class_distributions
 from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.intervals import with_intervals
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import Scores
+from segpipe.metrics.scores import Scores, StatisticScores, with_statistics
 from segpipe.metrics.scoring import score_counts
-from segpipe.metrics.slices import score_slices
+from segpipe.metrics.slices import Slices, score_slices
+from segpipe.metrics.statistic_scores import score_statistic, score_statistic_groups
 from segpipe.planning.plan_file import written_at
 from segpipe.run.drawn import intervals_of_run, with_slice_intervals
 from segpipe.run.sliced import cut_slices
@@ -45,6 +47,27 @@ def _scored(path: Path, rules: ScoringRules, written: tuple[int, ...]) -> Scores
     cut = cut_slices(results, rules)
     slices = score_slices(results.cells(), cut, results.classes, rules, weights)
     slices = with_slice_intervals(slices, results, cut, rules)
+    if results.statistics:
+        slices = tuple(map(with_statistics, slices, _statistics_of_slices(results, cut, rules)))
+    statistics = tuple(
+        score_statistic(one, results.sums(one), results.classes, rules, results.plain_weights(rules))
+        for one in results.statistics
+    )
     distributions = class_distributions(results.cells(), results.classes, rules, weights)
-    scores = replace(scores, groups=groups, slices=slices, distributions=distributions)
+    scores = replace(scores, groups=groups, slices=slices, statistics=statistics, distributions=distributions)
     return with_intervals(scores, intervals_of_run(results, rules))
+
+
+def _statistics_of_slices(
+    results: ResultsReader, cut: Sequence[Slices], rules: ScoringRules
+) -> Iterator[tuple[StatisticScores, ...]]:
+    """What statistics score of every slice, in the order of the slices."""
+    weights, classes = results.plain_weights(rules), results.classes
+    for way in cut:
+        scored = (
+            score_statistic_groups(
+                one, results.sums(one), way.slice_of, len(way.where), classes, rules, weights
+            )
+            for one in results.statistics
+        )
+        yield from zip(*scored, strict=True)

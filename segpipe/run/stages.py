@@ -36,7 +36,7 @@ from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import Plan, make_plan
-from segpipe.planning.plan_file import read_buckets, read_keys
+from segpipe.planning.plan_file import missing_keys, read_buckets
 from segpipe.reports.base import ReportInput, write_reports
 from segpipe.reports.summary import RunSummary
 from segpipe.reports.text import write_json as write_report
@@ -251,9 +251,8 @@ def _too_late(run: Path, buckets: list[int], until: datetime | None) -> Iterator
 
 def _left(run: Path) -> tuple[list[int], Iterator[Bucket]]:
     """The buckets that are still to be counted; and those that were counted after the plan was made."""
-    keys, partials = read_keys(run / PLAN_NAME), _partials(run)
-    rows = zip(keys["bucket"].to_pylist(), keys["key"].to_pylist(), keys["hit"].to_pylist(), strict=True)
-    there = {bucket: key in partials for bucket, key, hit in rows if not hit}
+    missing, partials = missing_keys(run / PLAN_NAME), _partials(run)
+    there = {bucket: all(key in partials for key in keys) for bucket, keys in missing.items()}
     since = [bucket for bucket, counted in there.items() if counted]
     return [bucket for bucket, counted in there.items() if not counted], read_buckets(run / PLAN_NAME, since)
 

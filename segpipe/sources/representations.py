@@ -179,6 +179,11 @@ REPRESENTATIONS.register("binary")(
 )
 
 
+PartSeen = Callable[[Box, NDArray[Any], NDArray[Any], list[Box]], None]
+"""Is told: where in the box that is read, stored values, the labels made of them, and where none were stored,
+counted from the corner of the part."""
+
+
 def open_labels(meta: ArrayMeta, storage: Storage, expected: Mapping[str, ObjectInfo | None]) -> LabelReader:
     """A reader of the label maps of an array, whatever they are stored as (see `open_reader`)."""
     reader = open_reader(meta, storage, expected)
@@ -197,8 +202,10 @@ class RepresentedReader:
     def __init__(self, reader: LabelReader, meta: ArrayMeta) -> None:
         self._reader, self._meta = reader, meta
 
-    def read(self, box: Box) -> NDArray[Any]:
+    def read(self, box: Box, seen: PartSeen | None = None) -> NDArray[Any]:
         """The label map of a box; int32, or the dtype of stored labels.
+
+        `seen` is told each part while its stored values are in memory, so that nothing is read twice.
 
         Raises:
             DamagedChunkError: stored chunks of the box cannot be read; all of them are named.
@@ -209,7 +216,7 @@ class RepresentedReader:
         regions: list[Box] = []
         for part in parts_of(box, self._meta.label_units, part_pixels(self._meta)):
             try:
-                made = self._made(part)
+                made = self._made(part, relative(part, box), seen)
             except DamagedChunkError as error:
                 problems += error.problems
                 regions += [relative(_shifted(self._projected(each), part), box) for each in error.regions]
@@ -219,15 +226,19 @@ class RepresentedReader:
             labels[relative(part, box)] = made
         if problems:
             raise DamagedChunkError(problems, regions)
-        return self._made(box) if labels is None else labels
+        return self._made(box, relative(box, box), seen) if labels is None else labels
 
     def absent(self, box: Box) -> list[Box]:
         """The parts of a box of which the chunk of some class was never stored."""
         boxes = map(self._projected, self._reader.absent(self._meta.stored_box(box)))
         return [tuple(slice(*span) for span in spans) for spans in dict.fromkeys(map(_spans, boxes))]
 
-    def _made(self, box: Box) -> NDArray[Any]:
-        return labels_of(self._reader.read(self._meta.stored_box(box)), self._meta)
+    def _made(self, part: Box, place: Box, seen: PartSeen | None) -> NDArray[Any]:
+        stored = self._reader.read(self._meta.stored_box(part))
+        labels = labels_of(stored, self._meta)
+        if seen is not None and labels.size:
+            seen(place, stored, labels, self.absent(part))
+        return labels
 
     def _projected(self, box: Box) -> Box:
         """A box without its axis of classes."""

@@ -96,6 +96,16 @@ class StatisticMetric(Figure):
 
     function: Callable[[Mapping[str, FloatArray]], FloatArray]
 
+    @property
+    def pooled_title(self) -> str:
+        """The words for the figure of the whole."""
+        return f"Mean {self.title}" if self.per_class else self.title
+
+    @property
+    def averages(self) -> tuple[str, str]:
+        """The names of the aggregates that are derived from it."""
+        return self.pooled_name, f"{self.pooled_name}_per_image"
+
 
 class Statistic(Frozen):
     """What is summed over the pixels of each image, beside the confusion matrix.
@@ -157,6 +167,15 @@ class Statistic(Frozen):
     def identity(self) -> list[Any]:
         """Kind, version and parameters: what its part of a key is made from."""
         return [self.kind, self.version, json.dumps(self.model_dump(mode="json"), sort_keys=True)]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The names of its metrics and their aggregates -> the metric that each comes from."""
+        return {name: one.name for one in self.metrics for name in (one.name, *one.averages)}
+
+    def document(self) -> dict[str, Any]:
+        """Kind, version and parameters as plain data."""
+        return {"kind": self.kind, "version": self.version, "parameters": self.model_dump(mode="json")}
 
     def image_bytes(self, num_classes: int) -> int:
         """What is kept of an image."""

@@ -40,6 +40,20 @@ class LabelMaps:
     values: NDArray[Any] | None
     absent: Sequence[Region] = ()
 
+    def inside(self, core: tuple[slice, ...]) -> LabelMaps:
+        """A box of each image, of which `core` has start and stop along each axis of pixels."""
+        if self.values is None:
+            return self
+        absent = [(image, tuple(map(_clipped, box, core))) for image, box in self.absent]
+        return LabelMaps(self.values[(slice(None), *core)], absent)
+
+
+def _clipped(part: slice, whole: slice) -> slice:
+    """What of a part lies within a whole, counted from the beginning of that; empty if nothing does."""
+    length = whole.stop - whole.start
+    first, last = (min(max(end - whole.start, 0), length) for end in (part.start, part.stop))
+    return slice(first, last)
+
 
 @dataclass(frozen=True)
 class ImageCounts:

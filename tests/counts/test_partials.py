@@ -97,8 +97,8 @@ def test_partials_come_back(
     )
     data = encode(partial, "key")
 
-    assert same(decode(data, "key"), partial)
-    assert encode(decode(data, "key"), "key") == data
+    assert same(decode(data, "key", Partial), partial)
+    assert encode(decode(data, "key", Partial), "key") == data
 
 
 def small() -> Partial:
@@ -120,7 +120,7 @@ def test_no_changed_byte_goes_unseen(tmp_path: Path) -> None:
     ]
     for wrong in [*damaged, *(data[:length] for length in range(len(data))), data + b"\0"]:
         with pytest.raises(DamagedPartialError):
-            decode(wrong, "ab12")
+            decode(wrong, "ab12", Partial)
     store.path("ab12").write_bytes(damaged[99])
     assert store.read("ab12") is None
 

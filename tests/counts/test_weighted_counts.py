@@ -132,7 +132,7 @@ def test_partials_keep_weights_and_those_without_are_as_ever() -> None:
     weights[1, 2, 3] = np.nan
     counts = counted(labels, None, weights, lost=LOST)
     data = encode(Partial(("a", "b"), counts), "key")
-    found = decode(data, "key").counts
+    found = decode(data, "key", Partial).counts
     assert found.weighted is not None
     assert counts.weighted is not None
     assert found.wrong_weights == counts.wrong_weights
@@ -145,4 +145,4 @@ def test_partials_keep_weights_and_those_without_are_as_ever() -> None:
     plain = encode(Partial(("a",), ImageCounts(cells, none, none, none)), "name")
     assert b"weight" in data
     assert b"weight" not in plain
-    assert decode(plain, "name").counts.weighted is None
+    assert decode(plain, "name", Partial).counts.weighted is None

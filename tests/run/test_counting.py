@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from segpipe.counts import counting
+from segpipe.counts import counting, windows
 from segpipe.counts.counting import BucketPart, count_task
 from segpipe.errors import InfrastructureError
 from segpipe.planning import buckets
@@ -36,10 +36,10 @@ def test_label_maps_are_let_go_once_they_are_counted(tmp_path: Path, monkeypatch
         write_stacked(tmp_path / f"{name}.zarr", labels, chunks=(2, 24, 32))
     held: list[weakref.ref[Any]] = []
     most: list[int] = []
-    read, count = counting._Side.read, counting.count_images
+    read, count = windows.SideReader.read, counting.count_images
 
-    def watched_read(self: Any, images: Any) -> LabelMaps:
-        maps = read(self, images)
+    def watched_read(self: Any, *given: Any) -> LabelMaps:
+        maps = read(self, *given)
         held.append(weakref.ref(maps.values))
         return maps
 
@@ -47,7 +47,7 @@ def test_label_maps_are_let_go_once_they_are_counted(tmp_path: Path, monkeypatch
         most.append(sum(array() is not None for array in held))
         return count(*given)
 
-    monkeypatch.setattr(counting._Side, "read", watched_read)
+    monkeypatch.setattr(windows.SideReader, "read", watched_read)
     monkeypatch.setattr(counting, "count_images", watched_count)
     monkeypatch.setattr(buckets, "WINDOW_BYTES", 1)
     evaluate(pair_config(tmp_path, bucket_images=40, cluster=ONE_THREAD))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.counts.partials import PartialStore
+from segpipe.counts.partials import Partial, PartialStore
 from segpipe.errors import InfrastructureError
 from segpipe.run import latest, stages
 from segpipe.run.evaluate import evaluate
@@ -126,16 +126,16 @@ def test_partial_with_other_pixels_is_not_scored(pair: Path, monkeypatch: pytest
     run = stages.start(pair_config(pair))
     stages.plan(run)
     stages.count(run)
-    read = PartialStore.read
+    read = PartialStore.read_as
     keys: list[str] = []
 
-    def swapped(self: PartialStore, key: str) -> object:
+    def swapped(self: PartialStore, kind: type[Partial], key: str) -> object:
         keys.append(key)
-        partial = read(self, key)
+        partial = read(self, kind, key)
         assert partial is not None
         partial.counts.cells.__dict__["counts"] = partial.counts.cells.counts * 2
         return partial
 
-    monkeypatch.setattr(PartialStore, "read", swapped)
-    with pytest.raises(AssertionError, match="are not those planned"):
+    monkeypatch.setattr(PartialStore, "read_as", swapped)
+    with pytest.raises(AssertionError, match="not those planned"):
         stages.reduce(run)

@@ -13,7 +13,7 @@ from segpipe.reports.text import write_csv
 @REPORTS.register("per_slice.csv")
 def write(given: ReportInput, path: Path) -> None:
     """Write the table; it has no rows where no slices were asked for. NaN is an empty cell."""
-    names = list(given.scores.aggregates)
+    names = list(given.scores.all_aggregates)
     drawn = any(one.intervals for one in given.scores.slices)
     head = ["by", "slice", "images", "pixels", f"{HEADLINE}_classes_used", f"{HEADLINE}_classes_dropped"]
     ends = [f"{HEADLINE}_low", f"{HEADLINE}_high"] if drawn else []

@@ -44,8 +44,17 @@ def _sections(given: ReportInput) -> Iterator[str]:
     for table in _score_tables(given):
         yield markdown_table(table)
     yield from _conventions(scores)
-    yield "## Rules\n\n" + _bullets([*scores.rules.in_words(), *summary.rules])
+    yield "## Rules\n\n" + _bullets([*scores.rules.in_words(), *summary.rules, *_statistics(scores)])
     yield f"{HEAD}\n" + "\n\n".join(_provenance(summary)) + f"\n{HEAD_END}"
+
+
+def _statistics(scores: Scores) -> Iterator[str]:
+    """What was counted beside the confusion matrix, and how."""
+    for one in scores.statistics:
+        statistic = one.statistic
+        given = ", ".join(f"{name} {value}" for name, value in statistic.model_dump(mode="json").items())
+        digits = "" if statistic.exact else "; its last digits may differ between kinds of CPU"
+        yield f"{statistic.title} ({statistic.kind}{given and ': '}{given}): {statistic.source}{digits}."
 
 
 def _conventions(scores: Scores) -> Iterator[str]:
@@ -60,6 +69,7 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
     yield from _if_any(tables.notes_table(given.scores))
     yield tables.per_class_table(given.scores)
     yield from tables.groups_tables(given.scores)
+    yield from tables.statistics_tables(given.scores)
     yield from _if_any(tables.worst_slices_table(given.scores))
     yield from tables.slices_tables(given.scores)
     yield from tables.distribution_tables(given.scores)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from segpipe.metrics.scores import Aggregate, Scores, SliceScore
+from segpipe.metrics.scores import Aggregate, Scores, SliceScore, StatisticScores
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import write_json
@@ -38,6 +38,7 @@ def scores_document(scores: Scores, summary: RunSummary) -> dict[str, Any]:
         "groups": _groups(scores),
         "conventions": [one.document() for one in scores.conventions],
         "distributions": [row for one in scores.distributions for row in one.rows(scores.classes)],
+        "statistics": [_statistic(one) for one in scores.statistics],
         "slices": [_slice(one, scores.main_metrics()) for one in scores.slices],
     }
 
@@ -50,6 +51,15 @@ def _groups(scores: Scores) -> dict[str, Any] | None:
         "overlap": scores.classes.groups_overlap,
         "aggregates": {name: _aggregate(one) for name, one in scores.groups.aggregates.items()},
         "groups": scores.group_rows(),
+    }
+
+
+def _statistic(one: StatisticScores) -> dict[str, Any]:
+    """A statistic; what it scores for each class stands with the classes, its sums are in results.zarr."""
+    return {
+        **one.statistic.document(),
+        "title": one.statistic.title,
+        "aggregates": {name: _aggregate(each) for name, each in one.aggregates.items()},
     }
 
 

@@ -54,6 +54,7 @@ class ImageSet:
     declares_missing_fill: the store itself declares absent chunks to be fill value.
     never_written: ids that the store has room for and whose label maps its writer never wrote, so that they
         are not among the images; None: the store is finished, or keeps no such record.
+    cut: the images are windows of larger ones, whose pixels go on beyond them.
     """
 
     store: str
@@ -68,6 +69,7 @@ class ImageSet:
     left_out: dict[str, str] = field(default_factory=dict)
     declares_missing_fill: bool = False
     never_written: tuple[str, ...] | None = None
+    cut: bool = False
 
     def __len__(self) -> int:
         return len(self.array_of_image)

@@ -71,6 +71,7 @@ def _cut(scenes: ImageSet, sides: tuple[int, int]) -> ImageSet:
         corners=corners,
         sizes=np.minimum(scenes.sizes[scene] - corners, np.array(sides)),
         columns=columns,
+        cut=len(windows) > len(scenes),
     )
 
 
