@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
-from segpipe.kernels._codes import codes_of
 from segpipe.kernels._lookup import lookup
+from segpipe.kernels.codes import codes_of
 from segpipe.kernels.jit import compiled
 
 
