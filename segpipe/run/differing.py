@@ -54,7 +54,8 @@ class Obstacles:
             *_rules_differ(a, b),
             *_truth_changed(a, b, changed),
         ]
-        return cls(list(_meanings_differ(a, b)), avoidable, both - changed, _chosen_classes(a, shared))
+        fatal = [*_meanings_differ(a, b), *_pixel_weights_differ(a, b)]
+        return cls(fatal, avoidable, both - changed, _chosen_classes(a, shared))
 
 
 def _chosen_classes(run: Run, chosen: list[int]) -> ClassList:
@@ -109,6 +110,15 @@ def _weights_differ(a: Run, b: Run, column: str) -> Iterator[Problem]:
     if other:
         found = f"other weights ({column}) of {len(other):,} images: {_listed(other)}"
         yield Problem(kind="rules", found=found, advice=f"evaluate with the same weights, {COMMON}")
+
+
+def _pixel_weights_differ(a: Run, b: Run) -> Iterator[Problem]:
+    """Whether pixels have weights in one of the runs only: that was counted, and cannot be undone."""
+    if a.results.weighted != b.results.weighted:
+        having, other = ("A", "B") if a.results.weighted else ("B", "A")
+        found = f"pixels have weights in run {having} and none in run {other}"
+        advice = "evaluate both runs with the same array of weights, or both without"
+        yield Problem(kind="weights", found=found, advice=advice)
 
 
 def _truth_changed(a: Run, b: Run, changed: set[str]) -> Iterator[Problem]:

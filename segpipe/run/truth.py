@@ -37,7 +37,7 @@ def changed_truth(a: Path, b: Path) -> set[str]:
 
 def _bucket_identities(run: Path) -> dict[str, int]:
     """A hash of ids and truth of each bucket -> its number; where that is the same, so are all its images."""
-    columns = ["bucket", "ids", "size", "truth_fingerprint", "overlay_fingerprints"]
+    columns = ["bucket", "ids", "size", "filled", "truth_fingerprint", "overlay_fingerprints"]
     found: dict[str, int] = {}
     with pq.ParquetFile(run / PLAN_NAME) as file:
         for group in range(file.num_row_groups):
@@ -50,12 +50,13 @@ def _bucket_identities(run: Path) -> dict[str, int]:
 
 def _without_paths(row: dict[str, Any]) -> dict[str, Any]:
     """What a bucket is, wherever its store lies."""
-    overlays = [(one["name"], one["filled"], one["lies"]["arrays"]) for one in row.pop("overlays")]
-    arrays = [*row.pop("truth")["arrays"], *(array for _, _, own in overlays for array in own)]
+    overlays = {one["name"]: one["lies"]["arrays"] for one in row.pop("overlays")}
+    filled = [name for name in row.pop("filled") if name in overlays]
+    arrays = [*row.pop("truth")["arrays"], *(array for own in overlays.values() for array in own)]
     described = [
         {key: value for key, value in array.items() if key not in ("path", "shape")} for array in arrays
     ]
-    return {**row, "arrays": described, "filled": [(name, filled) for name, filled, _ in overlays]}
+    return {**row, "arrays": described, "overlays": list(overlays), "filled": filled}
 
 
 def _image_identities(run: Path, buckets: Iterable[int]) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from segpipe.config import EvaluationConfig, make_config
 from segpipe.errors import ConfigError, IncompleteError, InputError
 from segpipe.planning import buckets
 from segpipe.planning.plan import make_plan
+from segpipe.run.compared import compare
 from segpipe.run.evaluate import evaluate, evaluate_models
 from segpipe.run.opened import open_run
 from segpipe.run.provenance import fingerprints
@@ -376,6 +377,21 @@ def test_models_share_one_reading_of_the_weights(pair: Path, reads: list[str]) -
     of_weights = [key for key in reads if key.startswith("weights.zarr/labels/c")]
     assert len(of_weights) == len(set(of_weights)) == 10
     assert_scores(runs[1], expected(WEIGHTS, label_maps()[0], other))
+
+
+def test_runs_of_other_weights_are_not_compared(data: Path, done: Path, tmp_path: Path) -> None:
+    """With and without weights, or with others: there is no difference that means something."""
+    plain = evaluate(pair_config(data, results=f"{tmp_path}/r"))
+    with pytest.raises(InputError, match="weights: found pixels have weights in run A and none in run B"):
+        compare(done, plain, common=True)
+    values = WEIGHTS.copy()
+    values[4, 9, 9] += 1
+    write_weights(tmp_path, values)
+    other = evaluate(pair_config(data, weights=f"{tmp_path}/weights.zarr::labels", results=f"{tmp_path}/r"))
+    with pytest.raises(InputError, match=r"truth: found truth changed in \d+ images: img_00"):
+        compare(done, other)
+    same = compare(done, done).differences.aggregates["mean_iou"]
+    assert (same.value, same.a) == (0, scored(done)["mean_iou"])
 
 
 def test_what_lies_over_all_images_is_read_once_for_a_bucket(pair: Path, reads: list[str]) -> None:
