@@ -115,6 +115,20 @@ class StoredAs:
     threshold: float | None = None
 
 
+class SmallObjects(Frozen):
+    """Which objects of truth are too small to count: their pixels are ignored.
+
+    An object is the connected pixels of one class of one image, whatever `valid` says of them.
+
+    Attributes:
+        min_object_px: pixels of the smallest object that counts.
+        connectivity: 4 (edges) or 8 (corners too) in images, 6 or 26 in volumes.
+    """
+
+    min_object_px: int = Field(ge=2)
+    connectivity: Literal[4, 8, 6, 26]
+
+
 class ArrayConfig(Frozen):
     """Where an array lies.
 
@@ -434,6 +448,7 @@ class EvaluationConfig(Frozen):
     truth: SideConfig
     pred: SideConfig
     valid: ArrayConfig | None = None
+    small_objects: SmallObjects | None = None
     weights: ArrayConfig | None = None
     also: dict[Annotated[str, Field(pattern=FOLDER_NAME)], SideConfig] = Field(default={})
     layout: Layout = LayoutConfig()

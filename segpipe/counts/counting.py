@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segpipe.classes import LabelRules
-from segpipe.config import StatisticConfig
+from segpipe.config import SmallObjects, StatisticConfig
 from segpipe.counts.partials import Partial, PartialStore, StatisticPartial, encode, write_atomically
-from segpipe.counts.windows import SharedReader, SideReader, Under
+from segpipe.counts.windows import SharedReader, SideReader, Under, without_small_objects
 from segpipe.counts.workers import check_code, check_sees, code_version
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import CONFUSION, Bucket
@@ -59,6 +59,7 @@ class CountingContext:
         statistics: what is counted beside the confusion matrix: kind and parameters.
         pred_stored_as: the representation of the predictions.
         other_rules: of a second prediction that statistics read.
+        small_objects: objects of truth whose pixels are ignored.
     """
 
     truth_store: str
@@ -73,6 +74,7 @@ class CountingContext:
     statistics: tuple[Mapping[str, Any], ...] = ()
     pred_stored_as: str = "labels"
     other_rules: LabelRules | None = None
+    small_objects: SmallObjects | None = None
 
     @property
     def stores(self) -> dict[str, str]:
@@ -94,6 +96,7 @@ class CountingContext:
         for name in _RULES:
             rules: LabelRules | None = getattr(self, name)
             values[name] = rules and {"num_classes": rules.num_classes, "codes": rules.identity}
+        values["small_objects"] = self.small_objects and self.small_objects.model_dump()
         write_atomically(run / CONTEXT_NAME, json.dumps(values, indent=1).encode())
 
 
@@ -109,7 +112,8 @@ def _context(run: Path, written: tuple[int, ...]) -> CountingContext:
         rules = values[name]
         values[name] = rules and LabelRules(rules["num_classes"], dict(rules["codes"]))
     tuples = {name: tuple(values[name]) for name in ("companions", "statistics")}
-    return CountingContext(**{**values, **tuples})
+    small = values["small_objects"] and SmallObjects(**values["small_objects"])
+    return CountingContext(**{**values, **tuples, "small_objects": small})
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,11 @@ class _Job:
     def halo(self) -> int:
         """How far around its images has to be read, px."""
         return self.bucket.halo if any(one.scope == "halo" for one in self.statistics) else 0
+
+    def read(self, shared: SharedReader, images: Sequence[int]) -> Under:
+        """Some images without their prediction, as they are to be counted."""
+        under, small = shared.read(images), self.context.small_objects
+        return under if small is None else without_small_objects(under, self.context.truth_rules, small)
 
     def add(self, window: _Window) -> None:
         """Count a window. Only the counts are kept: the label maps are let go with the window."""
@@ -375,13 +384,13 @@ def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Pro
     for start in range(0, len(images), length):
         window = images[start : start + length]
         try:
-            under = shared.read(window)
+            under = lead.read(shared, window)
             yield _predicted(under, pred, shared.halo, lead)
         except DamagedChunkError:
             # Once more, image by image: what was a passing fault goes well now, what is damaged shows itself.
             for image in window:
                 try:
-                    yield _predicted(shared.read([image]), pred, shared.halo, lead)
+                    yield _predicted(lead.read(shared, [image]), pred, shared.halo, lead)
                 except DamagedChunkError as error:
                     yield [replace(problem, image=bucket.ids[image]) for problem in error.problems]
             continue

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.classes import LabelRules
+from segpipe.config import SmallObjects
 from segpipe.errors import InputChangedError, Problem
+from segpipe.kernels.objects import drop_small_objects
 from segpipe.kernels.weighted import weight_units
 from segpipe.planning.bucket import OTHER, Bucket
 from segpipe.sources.boxes import Box
@@ -18,6 +21,7 @@ from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
 from segpipe.sources.reader import DamagedChunkError, LabelReader
 from segpipe.sources.representations import RepresentedReader, open_labels
 from segpipe.sources.storage import open_storage
+from segpipe.statistics.batches import codes
 from segpipe.statistics.confusion import LabelMaps
 
 ScoresRead = Callable[[Sequence[int], Box, NDArray[Any], LabelMaps], None]
@@ -61,6 +65,24 @@ class Under:
     def over_images(self, values: NDArray[Any] | None) -> NDArray[Any] | None:
         """The same of what lies over them."""
         return values if values is None or self.core is None else values[(slice(None), *self.core)]
+
+
+def without_small_objects(under: Under, rules: LabelRules, small: SmallObjects) -> Under:
+    """The same images; the pixels of small objects of truth are not valid any more.
+
+    What was never stored is its fill value here, whatever it is taken for later: what an object is depends on
+    no policy.
+    """
+    truth = under.inside(under.truth)
+    assert truth.values is not None
+    assert under.truth.values is not None
+    made = codes(truth, rules, truth.values.shape, absent_is_fill=True)
+    limits = rules.num_classes, small.min_object_px, small.connectivity
+    gone = np.stack([drop_small_objects(one, *limits) != one for one in made])
+    valid = under.over.valid
+    valid = np.ones(under.truth.values.shape, np.bool_) if valid is None else valid.copy()
+    valid[(slice(None), *(under.core or ()))] &= ~gone
+    return replace(under, over=replace(under.over, valid=valid))
 
 
 class SharedReader:

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from segpipe.classes import LabelRules
-from segpipe.config import SIDES
+from segpipe.config import SIDES, SmallObjects
 from segpipe.kernels.version import COUNTING_VERSION
 from segpipe.kernels.weighted import UNIT_BITS, WEIGHING_VERSION
 from segpipe.planning.bucket import OTHER, Bucket, BucketSide, shared
@@ -16,11 +16,19 @@ from segpipe.statistics.base import Statistic
 
 _as_text = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
+OBJECTS_VERSION = 1
+"""Of what a small object is."""
+
 SCHEMA_VERSION = 1
 """Of the partial counts on disk."""
 
 
-def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) -> str:
+def bucket_key(
+    bucket: Bucket,
+    truth_rules: LabelRules,
+    pred_rules: LabelRules,
+    small_objects: SmallObjects | None = None,
+) -> str:
     """The key, 40 hexadecimal digits.
 
     In it: versions, the tables that map raw values to codes, what decides decoding, the images with their
@@ -47,6 +55,8 @@ def bucket_key(bucket: Bucket, truth_rules: LabelRules, pred_rules: LabelRules) 
         identity.append(over)
     if "weights" in bucket.overlays:
         identity.append([WEIGHING_VERSION, UNIT_BITS])
+    if small_objects is not None:
+        identity.append(["small objects", OBJECTS_VERSION, small_objects.model_dump()])
     return blake2b(_as_text(identity).encode(), digest_size=20).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from segpipe.config import SmallObjects
 from segpipe.planning.buckets import Cut, image_bytes, unit_bytes
 from segpipe.planning.inventory import Inventory
 from segpipe.sources.fetching import AHEAD_BYTES
@@ -19,6 +20,10 @@ PROCESS_BYTES = 272 << 20
 
 READ_AT_ONCE = 10
 """Chunks that zarr-python decodes at the same time."""
+
+
+OBJECT_BYTES = 24
+"""Of a pixel whose object is looked for."""
 
 
 def task_memory(inventory: Inventory, cut: Cut) -> int:
@@ -52,6 +57,13 @@ def statistics_memory(
     each = max(one.bytes_per_pixel(num_classes) for one in statistics)
     kept = max(one.image_bytes(num_classes) for one in statistics) * cut.window_images
     return pixels * (each + CODE_BYTES) + 2 * kept
+
+
+def objects_memory(inventory: Inventory, cut: Cut, small_objects: SmallObjects | None) -> int:
+    """Bytes that telling small objects holds beside that: codes, masks, and the numbers of objects."""
+    if small_objects is None:
+        return 0
+    return OBJECT_BYTES * cut.window_images * int(inventory.truth.sizes.prod(axis=1).max(initial=0))
 
 
 def _decoding(images: ImageSet, cut: Cut) -> int:

@@ -20,7 +20,7 @@ from segpipe.planning.halo import widened, with_halo
 from segpipe.planning.inventory import Inventory, take_inventory
 from segpipe.planning.keys import bucket_key, statistic_key
 from segpipe.planning.selection import Whole, select_from, wanted_images
-from segpipe.planning.statistics import unfit_statistics
+from segpipe.planning.statistics import unfit_objects, unfit_statistics
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.metadata import ArrayMeta
 from segpipe.sources.overlays import ABSENT_OVERLAY_ADVICE
@@ -84,7 +84,7 @@ class Plan:
 
     def buckets(self) -> Iterator[Bucket]:
         """All buckets in order, made one at a time."""
-        rules = self.config.rules("truth"), self.config.rules("pred")
+        rules = self.config.rules("truth"), self.config.rules("pred"), self.config.small_objects
         for number in range(len(self)):
             bucket = self._bucket(self.alignment, self.cut, number)
             key = bucket_key(bucket, *rules)
@@ -144,7 +144,7 @@ def make_plan(config: EvaluationConfig) -> Plan:
     """
     statistics = chosen_statistics(config.statistics)
     inventory = take_inventory(config)
-    problems = unfit_statistics(statistics, config, inventory)
+    problems = [*unfit_statistics(statistics, config, inventory), *unfit_objects(config, inventory)]
     if problems:
         raise InputError(problems)
     wanted = wanted_images(inventory, config)

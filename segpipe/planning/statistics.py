@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from segpipe.classes import LabelRules
 from segpipe.config import EvaluationConfig
-from segpipe.errors import Problem
+from segpipe.errors import ArrayError, Problem
+from segpipe.kernels.objects import drop_small_objects
 from segpipe.planning.bucket import OTHER
 from segpipe.planning.inventory import Inventory
 from segpipe.sources.metadata import ArrayMeta
@@ -42,6 +45,28 @@ def _reasons(one: Statistic, config: EvaluationConfig, inventory: Inventory) -> 
         yield _problem(one, "one prediction", "two", "name the second one, other_pred: STORE::array")
     if inventory.truth.cut:
         yield from _of_cut_images(one, inventory)
+
+
+def unfit_objects(config: EvaluationConfig, inventory: Inventory) -> list[Problem]:
+    """Why small objects of truth cannot be told.
+
+    Raises:
+        ConfigError: connected-components-3d is not installed.
+    """
+    small, truth = config.small_objects, inventory.truth
+    if small is None:
+        return []
+    found, expected, advice = "", "whole images: objects may lie across the edges of windows", ""
+    try:
+        one_pixel = np.zeros((1,) * truth.sizes.shape[1], np.uint16)
+        drop_small_objects(one_pixel, 1, small.min_object_px, small.connectivity)
+    except ArrayError as error:
+        found, expected = str(error), "4 or 8 in images (y, x), 6 or 26 in volumes (z, y, x)"
+        advice = "change small_objects.connectivity"
+    if truth.cut:
+        found, advice = "a scene that is cut into windows", "leave small_objects out"
+    place = {"side": "truth", "store": truth.store, "advice": advice}
+    return [Problem(kind="small objects", found=found, expected=expected, **place)] if found else []
 
 
 def _of_scores(one: Statistic, config: EvaluationConfig, inventory: Inventory) -> Iterator[Problem]:

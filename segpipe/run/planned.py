@@ -14,7 +14,7 @@ from segpipe.errors import InputError, Problem, first_of
 from segpipe.execution.choose import choose_cluster, estimate_s, tasks_needed
 from segpipe.planning.bucket import CONFUSION, Bucket
 from segpipe.planning.halo import with_halo
-from segpipe.planning.memory import PROCESS_BYTES, statistics_memory, task_memory
+from segpipe.planning.memory import PROCESS_BYTES, objects_memory, statistics_memory, task_memory
 from segpipe.planning.plan import AbsentObjects, Plan
 from segpipe.planning.plan_file import PlannedBucket, write_plan
 from segpipe.run.drawn import check_cluster_column
@@ -150,6 +150,7 @@ def counting_context(plan: Plan, partials: PartialStore) -> CountingContext:
         overlay_stores={name: lies.store for name, lies in config.overlays.items()},
         other_rules=config.rules("other_pred") if config.other_pred else None,
         pred_stored_as=config.pred.representation,
+        small_objects=config.small_objects,
         statistics=tuple({"kind": one.kind, **one.model_dump(mode="json")} for one in plan.statistics),
     )
 
@@ -209,7 +210,8 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
         read_amplification=plan.amplification,
         tasks=tasks_needed(sums.left["buckets"], seconds, cluster.slots()),
         task_memory_bytes=task_memory(with_halo(inventory, plan.halo), plan.cut)
-        + statistics_memory(inventory, plan.cut, plan.statistics, len(plan.config.classes.names), plan.halo),
+        + statistics_memory(inventory, plan.cut, plan.statistics, len(plan.config.classes.names), plan.halo)
+        + objects_memory(inventory, plan.cut, plan.config.small_objects),
         cluster=cluster.words(),
         estimate_s=seconds,
         aligned_by=plan.alignment.by,

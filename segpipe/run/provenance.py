@@ -130,6 +130,16 @@ def _selection(config: EvaluationConfig, planned: PlanSummary) -> list[str]:
     return [f"Only a selection is evaluated, {words}."]
 
 
+def _small_objects(config: EvaluationConfig) -> list[str]:
+    small = config.small_objects
+    if small is None:
+        return []
+    return [
+        f"Objects of truth of fewer than {small.min_object_px} px (connectivity {small.connectivity}) are "
+        "ignored (small_objects)."
+    ]
+
+
 def _rules(config: EvaluationConfig) -> list[str]:
     truth, pred = (_labels(config, side) for side in SIDES)
     words = truth if truth == pred else f"{truth} in truth, {pred} in predictions"
@@ -137,6 +147,7 @@ def _rules(config: EvaluationConfig) -> list[str]:
         f"Label values are {words}; ignored in truth: {list(config.ignore_labels) or 'none'}; "
         f"void in predictions: {list(config.void_labels) or 'none'}.",
         *(["Pixels where the array `valid` is 0 are ignored."] if config.valid else []),
+        *_small_objects(config),
         *([_WEIGHTED] if config.weights else []),
         f"Images without a prediction: on_missing_pred: {config.on_missing_pred}.",
         f"Chunks that were never written: missing_chunks: {config.missing_chunks}.",

@@ -169,7 +169,7 @@ def test_the_demo_is_evaluated_on_the_cluster_though_a_worker_is_killed(services
 
 
 def _wait_for(services: Services, container: str, word: str) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if word in services.engine.run("docker", "logs", container):
             return
         time.sleep(0.5)
