@@ -14,7 +14,7 @@ import yaml
 
 from segpipe.cli import commands, guarded
 from segpipe.config import EvaluationConfig
-from segpipe.errors import ConfigError, GateError, IncompleteError
+from segpipe.errors import ConfigError, GateError, IncompleteError, InputError
 from segpipe.metrics.gates import GateReport
 from segpipe.run.evaluate import evaluate, evaluate_models
 from segpipe.run.gated import gate
@@ -180,14 +180,14 @@ def test_an_incomplete_run_is_told_as_such_first(folder: Path, tmp_path: Path) -
 
 
 def test_of_several_models_the_worst_error_is_told(folder: Path, results: str) -> None:
-    """And every model is published."""
+    """A store that cannot be evaluated is worse than a gate that failed; every other model is published."""
     config = config_of(
         folder, {"metric": "mean_iou", "min": 0.7}, results=results,
         also={"worse": f"{folder}/worse.zarr::labels", "gone": f"{folder}/gone.zarr::labels"},
     )  # fmt: skip
-    with pytest.raises(GateError) as caught:
+    with pytest.raises(InputError) as caught:
         evaluate_models(config)
-    assert caught.value.__notes__ == ["model worse"]
+    assert caught.value.__notes__ == ["model gone"]
     assert read_json(Path(f"{results}/suite/model/latest.json"))["run"].startswith("000001")
 
 
