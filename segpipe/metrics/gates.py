@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from segpipe.criteria import COVERAGE, GateConfig, Limited
 from segpipe.errors import ConfigError
-from segpipe.metrics.base import METRICS, chosen_metrics
+from segpipe.metrics.base import METRICS, Metric, chosen_metrics
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.slices import value_text
+from segpipe.statistics.base import STATISTICS, Statistic, StatisticMetric
+
+T = TypeVar("T")
 
 SCHEMA = 1
 
@@ -112,24 +115,36 @@ class GateReport:
         return "\n".join(lines)
 
 
-def check_gates(gates: Sequence[GateConfig], rules: ScoringRules) -> None:
+def check_gates(
+    gates: Sequence[GateConfig], rules: ScoringRules, statistics: Sequence[Statistic] = ()
+) -> None:
     """Refuse gates on figures that there will not be.
+
+    Args:
+        gates: with classes by name.
+        rules: which metrics are computed.
+        statistics: what is counted beside the confusion matrix.
 
     Raises:
         ConfigError: all such gates are listed.
     """
+    further = [record for one in statistics for record in one.metrics]
     problems = [
         f"gates.{number}.metric: {problem}"
         for number, gate in enumerate(gates)
-        if (problem := _unknown(gate, rules))
+        if (problem := _unknown(gate, rules, further))
     ]
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def _unknown(gate: GateConfig, rules: ScoringRules) -> str:
+def _unknown(gate: GateConfig, rules: ScoringRules, further: Sequence[StatisticMetric]) -> str:
     """What is wrong with the metric of a gate; empty if nothing is."""
-    records = chosen_metrics(rules.metrics)
+    of_statistics = {name for one in further for name in (one.name, *one.averages)}
+    if gate.metric in of_statistics and (gate.bound is not None or gate.group is not None):
+        lacks = "no interval" if gate.bound else "no figures of groups"
+        return f"{gate.metric} has {lacks}: it is a statistic's"
+    records: list[Metric | StatisticMetric] = [*chosen_metrics(rules.metrics), *further]
     of_one = [one.name for one in records if one.per_class]
     of_all = [COVERAGE, *(name for one in records for name in one.averages)]
     single = gate.of_class is not None or gate.group is not None
@@ -140,12 +155,19 @@ def _unknown(gate: GateConfig, rules: ScoringRules) -> str:
         more = "is of all classes together" if single else "needs a class or a group"
         instead = "" if single else f"; the mean over classes is mean_{gate.metric}"
         return f"{gate.metric} {more}{instead}"
-    if any(gate.metric in (one.name, *one.averages) for one in METRICS.values()):
-        return f"{gate.metric} is not computed; add its metric to `metrics`"
+    if any(gate.metric in (one.name, *one.averages) for one in _records()):
+        return f"{gate.metric} is not computed; add its metric to `metrics`, or its kind to `statistics`"
     near = get_close_matches(gate.metric, known, n=1)
     return f"no figure {gate.metric!r}" + (
         f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
     )
+
+
+def _records() -> Iterator[Metric | StatisticMetric]:
+    """All metrics, of the confusion matrix and of every statistic."""
+    yield from METRICS.values()
+    for one in STATISTICS.values():
+        yield from one.metrics
 
 
 def figure_of(gate: GateConfig, scores: Scores, coverage: float) -> Figure:
@@ -165,11 +187,17 @@ def figure_of(gate: GateConfig, scores: Scores, coverage: float) -> Figure:
             return _none(f"there is no group of classes {gate.group!r}")
         return _of_one(gate.metric, gate.group, scores.groups.classes.names, scores.groups.per_class)
     if gate.of_class is not None:
-        return _of_one(gate.metric, str(gate.of_class), scores.classes.names, scores.per_class)
-    if gate.metric not in scores.aggregates:
+        per_class = _merged(scores.per_class, *(one.per_class for one in scores.statistics))
+        return _of_one(gate.metric, str(gate.of_class), scores.classes.names, per_class)
+    aggregates = _merged(scores.aggregates, *(one.aggregates for one in scores.statistics))
+    if gate.metric not in aggregates:
         return _none(f"{gate.metric} was not computed")
-    one = scores.aggregates[gate.metric]
+    one = aggregates[gate.metric]
     return _defined(one.value, one.basis, "is not defined: no class or image has a value")
+
+
+def _merged(*parts: Mapping[str, T]) -> dict[str, T]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _of_slice(gate: GateConfig, scores: Scores) -> Figure:
@@ -256,7 +284,7 @@ def worse_by(gate: GateConfig, value: float, before: float) -> float:
     >>> worse_by(gate.model_copy(update={"relative": True}), 0.5, 0.75)
     0.3333333333333333
     """
-    record = next(one for one in METRICS.values() if gate.metric in (one.name, *one.averages))
+    record = next(one for one in _records() if gate.metric in (one.name, *one.averages))
     if record.minimum < record.best < record.maximum:
         # Where the good end lies between, what counts is how far away it is.
         value, before = abs(value - record.best), abs(before - record.best)

@@ -58,7 +58,7 @@ def gate(run: str | Path, config: Mapping[str, Any] | str | Path | None = None) 
         min_slice_images=asked.min_slice_images,
         intervals=asked.intervals,
     )
-    check_gates(asked.named_gates(), rules)
+    check_gates(asked.named_gates(), rules, opened.results.statistics)
     scores = score_run(opened.path / RESULTS_NAME, rules)
     return judge_gates(
         asked.named_gates(), opened.results, scores, opened.summary.coverage, Baselines(opened.path, scores)

@@ -64,6 +64,7 @@ from segpipe.run.record import (
 )
 from segpipe.run.reduced import RESULTS_NAME, Reduction, reduce_partials, reduction_from
 from segpipe.run.scored import score_run
+from segpipe.statistics.base import chosen_statistics
 
 COUNTED_NAME = "counted.json"
 REDUCED_NAME = "reduced.json"
@@ -325,7 +326,7 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
         min_slice_images=config.min_slice_images,
         intervals=config.intervals,
     )
-    check_gates(config.named_gates(), rules)
+    check_gates(config.named_gates(), rules, chosen_statistics(config.statistics))
     return rules
 
 

@@ -30,6 +30,7 @@ from segpipe.metrics.gates import (
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.scoring import score_matrix
+from segpipe.statistics.base import STATISTICS
 from tests.finished import CLASSES
 
 MATRIX = [[6, 2, 0, 0, 0, 0], [1, 3, 0, 1, 0, 0], [0] * 6, [0] * 6, [0] * 6, [0] * 6]
@@ -169,12 +170,16 @@ def test_a_report_survives_being_written() -> None:
         ({"metric": "mean_iou", "class": "car", "min": 0}, "mean_iou is of all classes together"),
         ({"metric": "mean_dice", "min": 0}, "mean_dice is not computed; add its metric to `metrics`"),
         ({"metric": "dice", "class": "car", "min": 0}, "dice is not computed"),
+        ({"metric": "mean_boundary_iou", "min": 0}, "not computed; add .* or its kind to `statistics`"),
+        ({"metric": "component_f1", "min": 0}, "component_f1 needs a class .* is mean_component_f1"),
+        ({"metric": "mean_component_f1", "min": 0, "bound": "lower"}, "has no interval: it is a statistic's"),
+        ({"metric": "component_f1", "group": "x", "min": 0}, "has no figures of groups: it is a statistic's"),
     ],
 )
 def test_gates_on_figures_that_there_are_not_are_refused(asked: dict[str, Any], words: str) -> None:
     """With the number of the gate and what to write instead."""
     with pytest.raises(ConfigError, match=words):
-        check_gates([gate(**asked)], ScoringRules(metrics=("mcc",)))
+        check_gates([gate(**asked)], ScoringRules(metrics=("mcc",)), [STATISTICS["components"]()])
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,21 @@ def test_an_incomplete_run_is_told_as_such_first(folder: Path, tmp_path: Path) -
     assert read_state(run)["state"] == "gate_failed"
 
 
+def test_figures_of_statistics_are_judged_too(folder: Path, results: str) -> None:
+    """Of the whole, of a class, of a slice, and against the run before."""
+    given: dict[str, Any] = {"results": results, "statistics": ["components"], "slices": ["weather"]}
+    evaluate(config_of(folder, **given))
+    asked = [
+        {"metric": "mean_component_f1", "min": 0.01, "max_drop": 0},
+        {"metric": "component_recall", "class": "car", "min": 1.01},
+        {"metric": "mean_component_f1", "slice": {"weather": "fog"}, "max": 0},
+    ]
+    run, _ = failed_run(config_of(folder, *asked, **given))
+    judged = read_json(run / "gates.json")["gates"]
+    assert [one["passed"] for one in judged] == [True, True, False, False]
+    assert judged[1]["drop"] == 0
+
+
 def test_of_several_models_the_worst_error_is_told(folder: Path, results: str) -> None:
     """A store that cannot be evaluated is worse than a gate that failed; every other model is published."""
     config = config_of(
