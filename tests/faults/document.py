@@ -15,15 +15,16 @@ HEAD = """# Faults
 
 Written by `make faults` (`python -m tests.faults --write`), never edited by hand.
 
-Each fault is done to a whole run: a process that evaluates {images} images in {images} buckets, in threads
-or on a Dask cluster of two workers. The moment is random (so many buckets counted, or a stage of the run),
-and so are image, size, time and way of the fault; the seed decides them all. Then this must hold, or the
-fault counts as one that did harm:
+Each fault is done to a whole run: a process that evaluates {images} images in {images} buckets, in threads or
+on a Dask cluster of one or two workers. The moment is random (so many buckets counted, or a stage of the run),
+and so are image, size, time and way of the fault; the seed decides them all. So that there is a moment, each
+bucket takes 30 ms longer; so that nobody waits, a frozen worker is given up after 2 s in place of 60, and a
+cluster without workers after 4 s in place of 120. Then this must hold, or the fault counts as one that did harm:
 
 * the process ends by itself with the exit code and the words that the table says, without a traceback;
 * no process of the run is left;
 * every run that calls itself complete, and the one that `latest` names, has byte for byte the figures of an
-  undisturbed run ({files} files and arrays);
+  undisturbed run (scores, tables, the report below its head, every file of results.zarr);
 * the same evaluation once more finds every whole partial count that was kept, and gives those bytes.
 """
 COLUMNS = ("fault", "what was done", "what the user sees", "times", "exit codes", "kept buckets", "wrong")
@@ -33,7 +34,7 @@ def write(outcomes: list[tuple[str, Outcome]], seed: int, seconds: float) -> Non
     """Write the document."""
     wrong = [f"{KINDS[name].title}: {line}" for name, outcome in outcomes for line in outcome.wrong]
     numbers = sum("WRONG NUMBERS" in line for line in wrong)
-    head = HEAD.format(images=IMAGES, files="all reports and results.zarr:")
+    head = HEAD.format(images=IMAGES)
     summary = (
         f"Done {time.strftime('%Y-%m-%d')} with seed {seed} in {seconds / 60:.0f} minutes on {machine()}: "
         f"**{len(outcomes)} faults, {numbers} wrong numbers, {len(wrong) - numbers} other things wrong.**"
