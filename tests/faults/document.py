@@ -15,11 +15,12 @@ HEAD = """# Faults
 
 Written by `make faults` (`python -m tests.faults --write`), never edited by hand.
 
-Each fault is done to a whole run: a process that evaluates {images} images in {images} buckets, in threads or
-on a Dask cluster of one or two workers. The moment is random (so many buckets counted, or a stage of the run),
-and so are image, size, time and way of the fault; the seed decides them all. So that there is a moment, each
-bucket takes 30 ms longer; so that nobody waits, a frozen worker is given up after 2 s in place of 60, and a
-cluster without workers after 4 s in place of 120. Then this must hold, or the fault counts as one that did harm:
+Each fault is done to a whole run: a process that evaluates {images} images in {images} buckets, in threads
+or on a Dask cluster of one or two workers. The moment is random (so many buckets counted, or a stage of the
+run), and so are image, size, time and way of the fault; the seed decides them all. So that there is a
+moment, each bucket takes 30 ms longer; so that nobody waits, a frozen worker is given up after 2 s in place
+of 60, and a cluster without workers after 4 s in place of 120. Then this must hold, or the fault counts as
+one that did harm:
 
 * the process ends by itself with the exit code and the words that the table says, without a traceback;
 * no process of the run is left;
