@@ -99,4 +99,5 @@ def main() -> None:
     cli.main(["evaluate", *sys.argv[1:]])
 
 
-prepare(json.loads(os.environ.get(VARIABLE, "{}")))
+if VARIABLE in os.environ:
+    prepare(json.loads(os.environ[VARIABLE]))

@@ -21,7 +21,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.mark.parametrize(
     ("kind", "seed"),
     [
-        ("all_workers_killed", 1),
         ("scheduler_gone", 1),
         ("disk_full", 12),  # the plan cannot be written any more
         ("clock_moved", 1),  # back by two months

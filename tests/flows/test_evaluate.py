@@ -91,6 +91,7 @@ def test_a_flow_run_shows_the_report_tables_and_progress(config: EvaluationConfi
     assert {artifact.type for artifact in shown.values()} == {"markdown", "table", "progress"}
     assert set(shown) == {
         "flow-tests-model-a-report",
+        "flow-tests-model-a-link",
         "flow-tests-model-a-classes",
         "flow-tests-model-a-worst-images",
         "segpipe-counting",

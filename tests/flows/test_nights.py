@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -151,7 +152,8 @@ def test_blocks_of_prefect_are_told(tmp_path: Path, caplog: pytest.LogCaptureFix
     names = ["segpipe-test-chat/none", "segpipe-test-chat/broken", "segpipe-test-chat/team"]
     parameters = {"config": {"notify": {"blocks": names, "webhook": "NO_SUCH_VARIABLE"}}}
     run = FlowRun.model_construct(id=UUID(int=1), name="nightly x", parameters=parameters)
-    hooks.tell(nightly, run, Crashed(message="killed"))
+    with caplog.at_level(logging.WARNING):
+        hooks.tell(nightly, run, Crashed(message="killed"))
     assert (tmp_path / "sent").read_text() == "nightly x: Crashed|nightly x: Crashed\nkilled"
     assert "the block segpipe-test-chat/none failed" in caplog.text
     assert "the block segpipe-test-chat/broken failed (FileNotFoundError)" in caplog.text
