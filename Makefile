@@ -18,7 +18,7 @@ demo: export PREFECT_HOME := $(CURDIR)/demo/prefect
 PEERS := .venv-peers
 PEERS_LOCKED := $(PEERS)/locked-$(shell cksum < tests/peers/requirements.lock | tr ' ' '-')
 
-.PHONY: help demo test test-thorough test-services faults test-peers lint bench lock lock-peers environment clean
+.PHONY: help demo test suite test-thorough test-services faults test-peers lint bench lock lock-peers environment clean
 
 help:
 	@echo "make demo    write a demo dataset and evaluate it"
@@ -37,8 +37,11 @@ demo: environment
 	$(BIN)/python -m segpipe.writing.demo demo/data
 	$(BIN)/python -m flows.evaluate configs/examples/demo.yaml
 
-test: lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+test: lint suite
+
+# Three processes on two cores: what waits for a server or for workers leaves a core to the others.
+suite: environment
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 test-services: environment
 	$(BIN)/python -m pytest tests/services
@@ -94,7 +97,7 @@ $(LOCKED):
 	fi; \
 	echo "Making $(VENV) from requirements.lock with $$found (about a minute)"; \
 	"$$found" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 $(LINKED): $(LOCKED)

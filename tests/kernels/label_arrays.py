@@ -17,11 +17,7 @@ from tests.thorough import THOROUGH
 BIG = [">i2", ">u2", ">i4", ">u4", ">i8", ">u8"]
 DTYPES = ["bool", *"u1 i1 u2 i2 u4 i4 u8 i8".split(), *BIG]
 _OTHERS = DTYPES[7:] + DTYPES[:7]
-PAIRS = (
-    list(product(DTYPES, DTYPES))
-    if THOROUGH
-    else [*((one, one) for one in DTYPES), *zip(DTYPES, _OTHERS, strict=True)]
-)
+PAIRS = list(product(DTYPES, DTYPES) if THOROUGH else zip(DTYPES, _OTHERS, strict=True))
 """Dtypes of truth and pred; the kernel is compiled for each pair of widths and byte orders, in a second."""
 
 NUM_CLASSES = [1, 2, 19, 150, 1000]
