@@ -95,7 +95,7 @@ def test_no_file_names_a_path_of_one_machine() -> None:
 def test_ci_runs_make_test_and_make_test_runs_everything() -> None:
     """`.ci/run` is `make test`, and that is ruff, mypy and pytest from the locked environment."""
     script = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
-    assert script.splitlines()[-1] == "exec make test </dev/null"
+    assert script.splitlines()[-1] == "exec make --jobs=2 test </dev/null"
     assert "export CI=true" in script
     plan = subprocess.run(
         ["make", "--dry-run", "--always-make", "test"],
