@@ -97,7 +97,7 @@ $(LOCKED):
 	fi; \
 	echo "Making $(VENV) from requirements.lock with $$found (about a minute)"; \
 	"$$found" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 $(LINKED): $(LOCKED)
