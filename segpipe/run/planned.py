@@ -235,6 +235,11 @@ def _warnings(plan: Plan) -> Iterator[str]:
                 f"The chunks of {name} carry no checksum ({which}): a damaged bit would be read as other "
                 "labels unseen. Write with a checksum (crc32c, or zstd with checksum)."
             )
+        if images.never_written is not None:
+            yield (
+                f"The writer of {name} ({images.store}) has not finished: what its record tells of is "
+                "evaluated as it is now. Call finish() of the writer, which looks for what is missing."
+            )
         yield from _bulk(name, images)
     if plan.inventory.metadata_left_out:
         names = first_of(

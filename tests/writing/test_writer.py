@@ -15,6 +15,7 @@ import zarr
 
 import segpipe
 from segpipe.planning.plan import make_plan
+from segpipe.run.stages import preview
 from tests.run.datasets import pair_config, write_stacked
 from tests.writing.predictions import (
     CLASSES,
@@ -110,6 +111,20 @@ def test_an_evaluation_tells_images_that_were_never_written(tmp_path: Path) -> N
     assert plan.alignment.ids == image_ids()[:8]
     writer.write("img_9", label_maps()[9])
     assert make_plan(pair_config(tmp_path)).images == IMAGES
+
+
+def test_an_evaluation_of_a_whole_store_whose_writer_has_not_finished_says_so(tmp_path: Path) -> None:
+    """It may still be written again; after `finish` there is nothing to say."""
+    truth_like(tmp_path)
+    writer = new_store(tmp_path)
+    writer.write(image_ids(), label_maps())
+    _, summary = preview(pair_config(tmp_path))
+    [said] = [warning for warning in summary.warnings if "has not finished" in warning]
+    assert said.startswith("The writer of pred (")
+    assert "Call finish() of the writer" in said
+    writer.finish()
+    _, summary = preview(pair_config(tmp_path))
+    assert not [warning for warning in summary.warnings if "finish" in warning]
 
 
 def test_truth_that_is_unfinished_is_an_error(tmp_path: Path) -> None:
