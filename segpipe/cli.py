@@ -579,17 +579,24 @@ def import_(source: str, store: str, as_json: bool, **options: Any) -> None:
 @commands.command()
 @AS_JSON
 def metrics(as_json: bool) -> None:
-    """List the metrics: formula, range, good end, and what each is where there is nothing to score.
+    """List the metrics, and the statistics that can be counted beside the confusion matrix.
 
-    The names go into the key `metrics` of a configuration and into `Run.score` in Python.
+    Of each figure: formula, range, good end, and what it is where there is nothing to score; of each
+    statistic what is summed, what must be read for it, and its parameters. Metrics go into the key `metrics`
+    of a configuration, statistics into `statistics`, the names of all figures into `Run.score` and gates.
     """
     from segpipe.metrics.base import chosen_metrics
-    from segpipe.terminal import metrics_table
+    from segpipe.statistics.base import STATISTICS
+    from segpipe.statistics.described import described
+    from segpipe.terminal import print_metrics
 
-    known = chosen_metrics(None)
+    known, kinds = chosen_metrics(None), [STATISTICS[name] for name in sorted(STATISTICS)]
     answer(
-        lambda: [one.document() for one in known],
-        lambda console: console.print(metrics_table(known)),
+        lambda: {
+            "metrics": [one.document() for one in known],
+            "statistics": [described(kind) for kind in kinds],
+        },
+        lambda console: print_metrics(console, known, kinds),
         as_json=as_json,
     )
 

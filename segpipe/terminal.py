@@ -39,6 +39,7 @@ from segpipe.reports.tables import (
 from segpipe.reports.text import printable
 from segpipe.run.log import log_format
 from segpipe.run.progress import SILENT, Progress, Work
+from segpipe.statistics.described import SHOWN_SIZE, described, needed
 
 if TYPE_CHECKING:
     from segpipe.metrics.base import Metric
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from segpipe.metrics.scores import Scores
     from segpipe.run.doctor import Finding
     from segpipe.run.opened import Run
+    from segpipe.statistics.base import Statistic
+    from segpipe.statistics.figures import Figure
 
 PLAIN_EVERY_S = 5.0
 """How often a line is written where there is no terminal."""
@@ -384,7 +387,47 @@ def findings_table(findings: Sequence[Finding]) -> RichTable:
     return made
 
 
-def metrics_table(metrics: Sequence[Metric]) -> RichTable:
+def print_metrics(console: Console, metrics: Sequence[Metric], kinds: Sequence[type[Statistic]]) -> None:
+    """All metrics, then every statistic with what it needs, its parameters and sums, and its figures."""
+    console.print(metrics_table(metrics))
+    console.print()
+    console.print(Text("Statistics, counted beside the confusion matrix if they are asked for", style="bold"))
+    for kind in kinds:
+        console.print()
+        console.print(_statistic_facts(kind))
+        console.print(metrics_table(kind.metrics))
+
+
+def _statistic_facts(kind: type[Statistic]) -> RichTable:
+    """What is summed of a kind of statistic, what must be read for it, and its parameters."""
+    found = described(kind)
+    halo = found["halo_px"]
+    size = " x ".join(map(str, SHOWN_SIZE))
+    around = f" ({halo} px of an image of {size} px, by default)" if halo is not None else ""
+    rows = [("", found["summary"]), ("needs", f"{needed(kind) or 'label maps'}{around}")]
+    rows += [
+        (
+            "parameter",
+            f"{name}: {one['expected']}"
+            + (f" (default {one['default']})" if one.get("default") is not None else ""),
+        )
+        for name, one in found["parameters"].items()
+    ]
+    for one in found["sums"]:
+        per = f" of each {' and '.join(one['dims'])}" if one["dims"] else ""
+        unit = f", in {one['unit']}" if one["unit"] != "1" else ""
+        rows.append(("sum", f"{one['name']}{per}{unit}: {one['meaning']}"))
+    rows.append(("source", found["source"]))
+    made = RichTable(box=None, pad_edge=False, show_header=False)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for number, (head, text) in enumerate(rows):
+        name = Text(kind.kind, style="bold") if number == 0 else Text(head, style="dim")
+        made.add_row(name, Text(printable(text)))
+    return made
+
+
+def metrics_table(metrics: Sequence[Figure]) -> RichTable:
     """The metrics: name, formula, range and good end, of each class or of all; below each when it is NaN."""
     made = RichTable(box=None, pad_edge=False)
     for head in ("metric", "formula", "range", "best", "of"):

@@ -56,7 +56,7 @@ class CountingContext:
         window_images: images of a stacked array that are read at a time.
         companions: folders of runs of other predictions, which are counted along where truth is the same.
         code: which code made the plan; no other may count by it.
-        statistics: what is counted beside the confusion matrix: kind and parameters.
+        statistics: what is counted beside the confusion matrix: kind, name and parameters.
         pred_stored_as: the representation of the predictions.
         other_rules: of a second prediction that statistics read.
         small_objects: objects of truth whose pixels are ignored.
@@ -81,10 +81,10 @@ class CountingContext:
         """The addresses of all stores, by what they hold."""
         return {"truth": self.truth_store, "pred": self.pred_store, **self.overlay_stores}
 
-    def chosen(self, kinds: Collection[str]) -> tuple[Statistic, ...]:
-        """Those of the statistics that have one of these kinds."""
-        wanted = [one for one in self.statistics if one["kind"] in kinds]
-        return chosen_statistics([StatisticConfig(**one) for one in wanted]) if wanted else ()
+    def chosen(self, names: Collection[str]) -> tuple[Statistic, ...]:
+        """Those of the statistics that have one of these full names."""
+        every = chosen_statistics([StatisticConfig(**one) for one in self.statistics])
+        return tuple(one for one in every if one.full_name in names)
 
     def reading(self, filled: Iterable[str]) -> Reading:
         """What label values mean where these of `truth`, `pred` and `other_pred` are filled."""
@@ -158,7 +158,7 @@ class _Window:
 class _Job:
     """A bucket of one run that is being counted: the ids and counts of the images that were read so far.
 
-    `missing` names what is to be counted of it: the confusion matrix, and kinds of statistics.
+    `missing` names what is to be counted of it: the confusion matrix, and statistics.
     """
 
     run: Path
@@ -195,13 +195,13 @@ class _Job:
         if CONFUSION in self.missing:
             self.counts.append(_count(window, self.bucket, self.context))
         if self.statistics:
-            for kind, counts in {**window.scored, **_count_labels(window, self)}.items():
-                self.further.setdefault(kind, []).append(counts)
+            for name, counts in {**window.scored, **_count_labels(window, self)}.items():
+                self.further.setdefault(name, []).append(counts)
 
     def partials(self) -> dict[str, Partial | StatisticPartial]:
         """What was counted, by name; at least one window."""
         ids = tuple(self.ids)
-        further = {kind: StatisticPartial(ids, joined(counts)) for kind, counts in self.further.items()}
+        further = {name: StatisticPartial(ids, joined(counts)) for name, counts in self.further.items()}
         return ({CONFUSION: self.partial()} if self.counts else {}) | further
 
     def partial(self) -> Partial:
@@ -264,8 +264,8 @@ def _keep(job: _Job, part: BucketPart, item: Counted) -> Counted:
     if tuple(job.ids) == job.bucket.ids:
         _keep_whole(job)
     else:
-        for kind, partial in job.partials().items():
-            name = part_name(job.bucket.number, part.first, kind)
+        for counted, partial in job.partials().items():
+            name = part_name(job.bucket.number, part.first, counted)
             write_atomically(job.run / PARTS_NAME / name, encode(partial, name))
     return _with_amounts(item, part, job)
 

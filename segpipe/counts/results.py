@@ -31,7 +31,7 @@ from segpipe.metrics.scores import Aggregate, Interval, Scores, StatisticScores
 from segpipe.metrics.scoring import weighted_total
 from segpipe.metrics.sums import UnitSums
 from segpipe.metrics.weights import ImageWeights, check_weights
-from segpipe.statistics.base import Counts, Statistic, chosen_statistics
+from segpipe.statistics.base import Counts, Statistic, chosen_statistics, stored_field
 from segpipe.statistics.figures import Figure
 
 SCHEMA = 1
@@ -89,7 +89,7 @@ class ResultsWriter:
         self._kinds = dict(columns or {})
         self._statistics = tuple(statistics)
         self._fields = {
-            stored_field(one.kind, field.name): field
+            stored_field(one.full_name, field.name): field
             for one in statistics
             for field in one.fields(len(classes))
         }
@@ -255,15 +255,8 @@ def _reserved() -> set[str]:
 
 
 def _reserved_by(statistics: Sequence[Statistic], fields: Iterable[str]) -> set[str]:
-    """The names that statistics give to their sums, the sizes of these, and their figures."""
-    metrics = [metric for one in statistics for metric in one.metrics]
-    names = {name for one in metrics for name in (one.name, *one.averages, f"image_{one.pooled_name}")}
-    return {*fields, *(f"{name}_total" for name in fields), *names}
-
-
-def stored_field(kind: str, field: str) -> str:
-    """The name of the array that holds a field of a statistic."""
-    return f"{kind}_{field}"
+    """The names that statistics give to their sums and figures."""
+    return {*fields, *(name for one in statistics for name in one.array_names)}
 
 
 def stored_dim(name: str, dim: str) -> str:
@@ -486,14 +479,17 @@ class ResultsReader:
             InputError: it is of another version.
         """
         documents = cast(list[dict[str, Any]], self._group.attrs.get("statistics", []))
-        settings = [StatisticConfig(kind=one["kind"], **one["parameters"]) for one in documents]
+        settings = [
+            StatisticConfig(kind=one["kind"], **{"name": one.get("name", ""), **one["parameters"]})
+            for one in documents
+        ]
         statistics = chosen_statistics(settings)
         for one, document in zip(statistics, documents, strict=True):
             if one.version != document["version"]:
                 raise InputError(
                     Problem(
                         kind="statistic",
-                        found=f"{one.kind} of version {document['version']}",
+                        found=f"{one.full_name} of version {document['version']}",
                         expected=f"version {one.version}",
                         store=self.path,
                         advice="evaluate again: only this statistic is counted anew",
@@ -507,7 +503,7 @@ class ResultsReader:
         step = min(rows_per_chunk(field.shape) for field in fields)
         for start in range(0, len(self), step):
             yield {
-                field.name: self.read(stored_field(one.kind, field.name), start, start + step)
+                field.name: self.read(stored_field(one.full_name, field.name), start, start + step)
                 for field in fields
             }
 
@@ -617,11 +613,11 @@ def _write_pooled_scores(store: Path, scores: Scores, dim: str, prefix: str = ""
 def _write_statistic(store: Path, scores: StatisticScores) -> None:
     """Sums over all images, scores per class, aggregates, and the scores of every image."""
     for field in scores.statistic.fields(scores.num_classes):
-        name = stored_field(scores.statistic.kind, field.name)
+        name = stored_field(scores.statistic.full_name, field.name)
         attributes = {"long_name": f"{field.meaning}, over all images", "units": field.units}
         dims = tuple(stored_dim(name, dim) for dim in field.dims)
         _store(store, f"{name}_total", scores.sums[field.name], dims, attributes)
-    for metric in scores.statistic.metrics:
+    for metric in scores.statistic.records:
         if metric.per_class:
             attributes = _score_attributes(metric.title, metric)
             _store(store, metric.name, scores.per_class[metric.name], ("class_name",), attributes)

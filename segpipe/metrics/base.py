@@ -56,11 +56,6 @@ class Metric(Figure):
         return self.worst if self.undefined == "worst" and math.isfinite(self.worst) else math.nan
 
     @property
-    def lower_is_better(self) -> bool:
-        """Whether the highest values are the worst."""
-        return self.direction == "lower is better"
-
-    @property
     def exclusion(self) -> str:
         """What `exclude_classes` does to it, in words."""
         if self.per_class:
@@ -88,14 +83,8 @@ class Metric(Figure):
 
     def document(self) -> dict[str, Any]:
         """The record as plain data; an end of the range that is infinite is None."""
-        ends = {name: getattr(self, name) for name in ("best", "minimum", "maximum")}
-        texts = ("name", "title", "formula", "direction", "nothing", "source", "exclusion", "summary")
-        return {
-            **{name: getattr(self, name) for name in texts},
-            **{name: end if math.isfinite(end) else None for name, end in ends.items()},
-            "per_class": self.per_class,
-            "averages": list(self.averages),
-        }
+        more = {"exclusion": self.exclusion, "summary": self.summary, "averages": list(self.averages)}
+        return {**super().document(), **more}
 
 
 def _modules() -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def check_gates(
     Raises:
         ConfigError: all such gates are listed.
     """
-    further = [record for one in statistics for record in one.metrics]
+    further = [record for one in statistics for record in one.records]
     problems = [
         f"gates.{number}.metric: {problem}"
         for number, gate in enumerate(gates)
@@ -163,11 +163,13 @@ def _unknown(gate: GateConfig, rules: ScoringRules, further: Sequence[StatisticM
     )
 
 
-def _records() -> Iterator[Metric | StatisticMetric]:
-    """All metrics, of the confusion matrix and of every statistic."""
+def _records(statistics: Sequence[Statistic] = ()) -> Iterator[Metric | StatisticMetric]:
+    """All metrics, of the confusion matrix, of these statistics and of every kind."""
     yield from METRICS.values()
-    for one in STATISTICS.values():
-        yield from one.metrics
+    for one in statistics:
+        yield from one.records
+    for kind in STATISTICS.values():
+        yield from kind.metrics
 
 
 def figure_of(gate: GateConfig, scores: Scores, coverage: float) -> Figure:
@@ -240,16 +242,24 @@ def _defined(value: float, basis: str, otherwise: str) -> Figure:
     return Figure(value=value, basis=basis) if math.isfinite(value) else _none(otherwise)
 
 
-def judge(gate: GateConfig, figure: Figure, baseline: Callable[[], Figure]) -> list[Verdict]:
+def judge(
+    gate: GateConfig,
+    figure: Figure,
+    baseline: Callable[[], Figure],
+    statistics: Sequence[Statistic] = (),
+) -> list[Verdict]:
     """The verdict on each limit of a gate.
 
     Args:
         gate: with classes by name.
         figure: of the run.
         baseline: gives the figure of the baseline; called only where it is needed.
+        statistics: of the run.
     """
     return [
-        _drop(gate, figure, baseline()) if limited == "max_drop" else _bounded(gate, limited, figure)
+        _drop(gate, figure, baseline(), statistics)
+        if limited == "max_drop"
+        else _bounded(gate, limited, figure)
         for limited in gate.limits
     ]
 
@@ -263,10 +273,11 @@ def _bounded(gate: GateConfig, limited: Limited, figure: Figure) -> Verdict:
     return _verdict(gate, limited, figure, holds, reason)
 
 
-def _drop(gate: GateConfig, figure: Figure, before: Figure) -> Verdict:
+def _drop(gate: GateConfig, figure: Figure, before: Figure, statistics: Sequence[Statistic]) -> Verdict:
     if figure.missing or before.missing:
         return _verdict(gate, "max_drop", figure, False, figure.missing or before.missing, before.value)
-    worse, limit = worse_by(gate, figure.value, before.value), gate.limits["max_drop"]
+    worse = worse_by(gate, figure.value, before.value, statistics)
+    limit = gate.limits["max_drop"]
     share = " of it" if gate.relative else ""
     reason = (
         f"{apart(figure.value, before.value)} is worse than {apart(before.value, figure.value)} by "
@@ -275,7 +286,7 @@ def _drop(gate: GateConfig, figure: Figure, before: Figure) -> Verdict:
     return _verdict(gate, "max_drop", figure, worse <= limit + ROUNDING, reason, before.value, worse)
 
 
-def worse_by(gate: GateConfig, value: float, before: float) -> float:
+def worse_by(gate: GateConfig, value: float, before: float, statistics: Sequence[Statistic] = ()) -> float:
     """By how much a figure is worse than before: nearer to the good end is better; negative if it is better.
 
     >>> gate = GateConfig(metric="mean_iou", max_drop=0.1)
@@ -284,7 +295,7 @@ def worse_by(gate: GateConfig, value: float, before: float) -> float:
     >>> worse_by(gate.model_copy(update={"relative": True}), 0.5, 0.75)
     0.3333333333333333
     """
-    record = next(one for one in _records() if gate.metric in (one.name, *one.averages))
+    record = next(one for one in _records(statistics) if gate.metric in (one.name, *one.averages))
     if record.minimum < record.best < record.maximum:
         # Where the good end lies between, what counts is how far away it is.
         value, before = abs(value - record.best), abs(before - record.best)

@@ -258,7 +258,7 @@ class Scores:
 
     def metric(self, name: str) -> Figure:
         """The record of a metric, or of one of a statistic."""
-        further = {one.name: one for each in self.statistics for one in each.statistic.metrics}
+        further = {one.name: one for each in self.statistics for one in each.statistic.records}
         return further[name] if name in further else METRICS[name]
 
     @property

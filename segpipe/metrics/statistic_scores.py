@@ -44,7 +44,7 @@ def score_statistic(
         start += number
     per_image = {
         metric.pooled_name: np.concatenate([np.empty(0), *(one[metric.pooled_name] for one in each)])
-        for metric in statistic.metrics
+        for metric in statistic.records
     }
     return sums.scores(0, per_image)
 
@@ -85,7 +85,7 @@ class _GroupSums:
         self._fields = statistic.fields(len(classes))
         self._sums = {one.name: FixedPointSums((num_groups, *one.shape)) for one in self._fields}
         self._images = np.zeros(num_groups, np.int64)
-        self._means = {one.name: _ImageMean(num_groups, len(classes)) for one in statistic.metrics}
+        self._means = {one.name: _ImageMean(num_groups, len(classes)) for one in statistic.records}
 
     def add(self, counts: Counts, groups: IntArray, start: int) -> dict[str, FloatArray]:
         """Add the images `start`, `start` + 1, ..., each to its group; what they score by themselves."""
@@ -99,7 +99,7 @@ class _GroupSums:
         for name, one in values.items():
             self._sums[name].add_rows(groups, one * shares.reshape(-1, *(1,) * (one.ndim - 1)))
         scores: dict[str, FloatArray] = {}
-        for metric in self._statistic.metrics:
+        for metric in self._statistic.records:
             figures = metric.function(values)
             used = self._used(metric, figures)
             own = row_means(np.nan_to_num(figures), used) if metric.per_class else figures
@@ -116,15 +116,15 @@ class _GroupSums:
     def scores(self, group: int, per_image: dict[str, FloatArray]) -> StatisticScores:
         """The scores of one group."""
         sums = {name: np.ldexp(one.total()[group], self._above) for name, one in self._sums.items()}
-        figures = {metric.name: metric.function(sums) for metric in self._statistic.metrics}
+        figures = {metric.name: metric.function(sums) for metric in self._statistic.records}
         aggregates = [
             one
-            for metric in self._statistic.metrics
+            for metric in self._statistic.records
             for one in (self._pooled(metric, figures[metric.name]), self._per_image(metric, group))
         ]
         return StatisticScores(
             statistic=self._statistic, num_classes=len(self._classes), sums=sums, per_image=per_image,
-            per_class={one.name: figures[one.name] for one in self._statistic.metrics if one.per_class},
+            per_class={one.name: figures[one.name] for one in self._statistic.records if one.per_class},
             aggregates={one.name: one for one in aggregates},
         )  # fmt: skip
 

@@ -117,7 +117,7 @@ class Bucket:
         key: the key of its partial counts.
         whole_key: where the images were selected from those of a larger bucket, the key of that one's partial
             counts, in which those of these images are; else empty.
-        statistics: kind of each further statistic -> the same two keys of its own partial counts.
+        statistics: full name of each further statistic -> the same two keys of its own partial counts.
         halo: how far around its images is read, px.
     """
 

@@ -88,7 +88,7 @@ class Plan:
         for number in range(len(self)):
             bucket = self._bucket(self.alignment, self.cut, number)
             key = bucket_key(bucket, *rules)
-            keys = {one.kind: (statistic_key(bucket, key, one), "") for one in self.statistics}
+            keys = {one.full_name: (statistic_key(bucket, key, one), "") for one in self.statistics}
             if self.whole is None:
                 yield replace(bucket, key=key, statistics=keys)
                 continue
@@ -98,7 +98,7 @@ class Plan:
                 yield replace(bucket, key=key, statistics=keys)
                 continue
             for one in self.statistics:
-                keys[one.kind] = keys[one.kind][0], statistic_key(all_of_it, whole_key, one)
+                keys[one.full_name] = keys[one.full_name][0], statistic_key(all_of_it, whole_key, one)
             yield replace(bucket, key=key, whole_key=whole_key, statistics=keys)
 
     def _bucket(self, alignment: Alignment, cut: Cut, number: int) -> Bucket:

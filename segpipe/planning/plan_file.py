@@ -54,6 +54,7 @@ _SIDE = [
 ]
 _OVERLAY = pa.struct([("name", pa.string()), ("lies", pa.struct(_SIDE))])
 _STATISTIC = pa.struct(
+    # By its full name; the field is called so in all plans that there are.
     [("kind", pa.string()), ("key", pa.string()), ("whole_key", pa.string()), ("hit", pa.bool_())]
 )
 SCHEMA = pa.schema(
@@ -81,7 +82,7 @@ SCHEMA = pa.schema(
 class PlannedBucket:
     """A bucket, and what of it had been counted when the plan was made.
 
-    `hit` says so of the confusion matrix, `hits` of further statistics, by kind.
+    `hit` says so of the confusion matrix, `hits` of further statistics, by their names.
     """
 
     bucket: Bucket
@@ -198,8 +199,8 @@ def _row(item: PlannedBucket) -> dict[str, Any]:
         "overlays": [{"name": name, "lies": _side_row(part)} for name, part in bucket.overlays.items()],
         "filled": bucket.filled,
         "statistics": [
-            {"kind": kind, "key": key, "whole_key": whole, "hit": kind in item.hits}
-            for kind, (key, whole) in bucket.statistics.items()
+            {"kind": name, "key": key, "whole_key": whole, "hit": name in item.hits}
+            for name, (key, whole) in bucket.statistics.items()
         ],
         "halo": bucket.halo,
     }

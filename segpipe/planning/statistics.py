@@ -116,4 +116,4 @@ def _by(size: Sequence[int]) -> str:
 
 
 def _problem(one: Statistic, found: str, expected: str, advice: str) -> Problem:
-    return Problem(kind="statistic", found=f"{found}, for {one.kind}", expected=expected, advice=advice)
+    return Problem(kind="statistic", found=f"{found}, for {one.full_name}", expected=expected, advice=advice)

@@ -346,7 +346,7 @@ def statistics_tables(scores: Scores) -> list[Table]:
 
 
 def _statistic_tables(one: StatisticScores, classes: ClassList) -> Iterator[Table]:
-    title = one.statistic.title
+    title = one.statistic.full_title
     figures: Rows = [
         (each.name, score_text(each.value), each.averaging, each.basis, each.rule)
         for each in one.aggregates.values()

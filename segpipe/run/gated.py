@@ -99,7 +99,12 @@ def judge_gates(
     verdicts = [
         verdict
         for one in gates
-        for verdict in judge(one, _figure(one, results, scores, coverage), partial(baselines.figure, one))
+        for verdict in judge(
+            one,
+            _figure(one, results, scores, coverage),
+            partial(baselines.figure, one),
+            results.statistics,
+        )
     ]
     return GateReport(coverage, tuple(verdicts))
 

@@ -52,7 +52,7 @@ class Gatherer:
     def of(self, bucket: Bucket) -> Gathered | None:
         """What was counted of a bucket; None: of no image all of it was."""
         matrices = self._find(bucket, CONFUSION, Partial)
-        sums = {kind: self._find(bucket, kind, StatisticPartial) for kind in bucket.statistics}
+        sums = {name: self._find(bucket, name, StatisticPartial) for name in bucket.statistics}
         gathered = _common(matrices, sums)
         self._tally(bucket, gathered)
         return gathered
@@ -122,7 +122,7 @@ class Gatherer:
 
 def _common(matrices: Partial | None, sums: dict[str, StatisticPartial | None]) -> Gathered | None:
     """The images of which there is everything, in the order of the matrices."""
-    there = {kind: partial for kind, partial in sums.items() if partial is not None}
+    there = {name: partial for name, partial in sums.items() if partial is not None}
     if matrices is None or len(there) < len(sums):
         return None
     ids = [name for name in matrices.ids if all(name in partial.ids for partial in there.values())]
@@ -130,5 +130,5 @@ def _common(matrices: Partial | None, sums: dict[str, StatisticPartial | None]) 
         return None
     return Gathered(
         matrices if len(ids) == len(matrices.ids) else matrices.take(ids),
-        {kind: one if one.ids == tuple(ids) else one.take(ids) for kind, one in there.items()},
+        {name: one if one.ids == tuple(ids) else one.take(ids) for name, one in there.items()},
     )

@@ -38,7 +38,7 @@ class PlanSummary:
         selected_from: how many images truth has, of which those were selected.
         skipped_images, skipped_pixels: left out by settings.
         buckets, hits: units of partial counts, and how many of them are there already, with all statistics.
-        statistics: kind of statistic -> buckets of which it is there already.
+        statistics: full name of a statistic -> buckets of which it is there already.
         pixels_left, stored_bytes_left: what is still to be counted.
         objects, stored_bytes, absent_objects: in the stores, of the label maps to be evaluated.
         decoded_bytes: of those label maps.
@@ -90,8 +90,8 @@ class PlanSummary:
             ("reader", self.reader),
             ("buckets", f"{self.buckets:,}, {self.hits:,} of them counted already"),
             *(
-                (f"  {kind}", f"{hits:,} of {self.buckets:,} buckets counted already")
-                for kind, hits in self.statistics.items()
+                (f"  {name}", f"{hits:,} of {self.buckets:,} buckets counted already")
+                for name, hits in self.statistics.items()
             ),
             ("to count", f"{self.images_left:,} images, {_size(self.stored_bytes_left)} stored"),
             ("tasks", f"{self.tasks:,}, each up to {_size(self.task_memory_bytes)} beside the process"),
@@ -151,7 +151,7 @@ def counting_context(plan: Plan, partials: PartialStore) -> CountingContext:
         other_rules=config.rules("other_pred") if config.other_pred else None,
         pred_stored_as=config.pred.representation,
         small_objects=config.small_objects,
-        statistics=tuple({"kind": one.kind, **one.model_dump(mode="json")} for one in plan.statistics),
+        statistics=tuple(one.config().model_dump(mode="json") for one in plan.statistics),
     )
 
 
@@ -175,8 +175,8 @@ class _Sums:
             self.pixels += bucket.pixels
             self.stored_bytes += stored
             self.hits += planned.complete
-            for kind in bucket.statistics:
-                self.statistics[kind] = self.statistics.get(kind, 0) + (kind in there)
+            for name in bucket.statistics:
+                self.statistics[name] = self.statistics.get(name, 0) + (name in there)
             if not planned.complete:
                 more = (1, len(bucket.ids), bucket.pixels, stored, self.absent.stored - before)
                 self.left = {

@@ -13,7 +13,7 @@ from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.counts.counting import PLAN_NAME
 from segpipe.counts.missing import Judged, judge_absent
 from segpipe.counts.partials import Partial, PartialStore
-from segpipe.counts.results import ResultsWriter, stored_field
+from segpipe.counts.results import ResultsWriter
 from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.positions import InvalidValue
@@ -24,7 +24,7 @@ from segpipe.planning.plan_file import read_plan
 from segpipe.run.gathered import Gathered, Gatherer
 from segpipe.run.images import metadata_kinds, read_images
 from segpipe.sources.representations import REPRESENTATIONS, meaning
-from segpipe.statistics.base import chosen_statistics
+from segpipe.statistics.base import chosen_statistics, stored_field
 
 RESULTS_NAME = "results.zarr"
 
@@ -156,9 +156,9 @@ def _append(
         cells,
         {name: values[rows] for name, values in columns.items()},
         {
-            stored_field(kind, name): values[keep]
-            for kind, sums in gathered.statistics.items()
-            for name, values in sums.counts.items()
+            stored_field(name, field): values[keep]
+            for name, sums in gathered.statistics.items()
+            for field, values in sums.counts.items()
         },
     )
     found.images += len(keep)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field as Setting
+from pydantic import ValidationError, field_validator
 
 from segpipe.config import StatisticConfig, mistakes
 from segpipe.errors import ConfigError
@@ -27,6 +29,9 @@ Scope = Literal["pixel", "halo", "image"]
 """What a pixel's part in a statistic depends on: the pixel alone, pixels around it, the whole image."""
 
 Need = Literal["scores", "other"]
+
+NAME = r"[a-z0-9][a-z0-9_]{0,39}"
+"""What a statistic may be named: it becomes part of the names of arrays and columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,16 @@ class Field:
     shape: tuple[int, ...]
     step_bits: int = 0
     units: str = "1"
+
+    @property
+    def unit(self) -> str:
+        """What its whole numbers are multiples of, in words.
+
+        >>> Field(name="a", meaning="", dims=(), shape=(), step_bits=30).unit
+        '2^-30'
+        """
+        step = [f"2^-{self.step_bits}"] if self.step_bits else []
+        return " ".join([*step, *(["pixels"] if self.units == "pixel" else [])]) or "1"
 
     @classmethod
     def of_classes(
@@ -113,8 +128,11 @@ class Statistic(Frozen):
     A statistic is a subclass; its fields are its parameters, which stand in the configuration beside `kind`,
     and are part of the key of what was counted. It is registered with `STATISTICS.register(kind)`.
 
+    Where a run counts one kind twice, with other parameters, `name` tells the two apart: it is appended to
+    the names of all its figures and sums, and is no part of a key.
+
     Attributes:
-        kind: its name for programs; set by the registration.
+        kind: what programs call it; set by the registration.
         title: for people.
         source: where it was defined.
         version: of its counting; another one makes all its partial counts stale.
@@ -124,7 +142,7 @@ class Statistic(Frozen):
             `other` (a second prediction).
         exact: the counts are the same on every CPU; not so where terms go through exp or log, of which the
             last digits may differ.
-        metrics: what is computed from the sums.
+        metrics: what is computed from the sums; `records` has them under the names of this one.
     """
 
     kind: ClassVar[str] = ""
@@ -135,6 +153,40 @@ class Statistic(Frozen):
     needs: ClassVar[frozenset[Need]] = frozenset()
     exact: ClassVar[bool] = True
     metrics: ClassVar[tuple[StatisticMetric, ...]] = ()
+
+    name: str = Setting(default="", exclude=True)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name and not re.fullmatch(NAME, name):
+            message = "input should be small letters, digits and _, at most 40, such as 5px"
+            raise ValueError(message)
+        return name
+
+    @property
+    def full_name(self) -> str:
+        """What it is called in a run: its kind, and its name if it has one."""
+        return self.named(self.kind)
+
+    @property
+    def full_title(self) -> str:
+        """The same for people."""
+        return f"{self.title} ({self.name})" if self.name else self.title
+
+    def named(self, word: str) -> str:
+        """The name of a figure or of sums of this one."""
+        return f"{word}_{self.name}" if self.name else word
+
+    @property
+    def records(self) -> tuple[StatisticMetric, ...]:
+        """Its metrics, under the names that they have in a run."""
+        if not self.name:
+            return self.metrics
+        return tuple(
+            replace(one, name=self.named(one.name), title=f"{one.title} ({self.name})")
+            for one in self.metrics
+        )
 
     def fields(self, num_classes: int) -> tuple[Field, ...]:
         """What is kept of every image."""
@@ -171,15 +223,35 @@ class Statistic(Frozen):
     @property
     def figures(self) -> dict[str, str]:
         """The names of its metrics and their aggregates -> the metric that each comes from."""
-        return {name: one.name for one in self.metrics for name in (one.name, *one.averages)}
+        return {name: one.name for one in self.records for name in (one.name, *one.averages)}
+
+    @property
+    def array_names(self) -> list[str]:
+        """The names of all arrays and columns of results that are its own."""
+        sums = [stored_field(self.full_name, field.name) for field in self.fields(1)]
+        ends = [f"{one.name}_{end}" for one in self.records for end in ("low", "high")]
+        images = [f"image_{one.pooled_name}" for one in self.records]
+        return [*sums, *(f"{name}_total" for name in sums), *self.figures, *ends, *images]
 
     def document(self) -> dict[str, Any]:
-        """Kind, version and parameters as plain data."""
-        return {"kind": self.kind, "version": self.version, "parameters": self.model_dump(mode="json")}
+        """Kind, name, version and parameters as plain data."""
+        given = {"kind": self.kind, "name": self.name, "version": self.version}
+        return {**given, "parameters": self.model_dump(mode="json")}
+
+    def config(self) -> StatisticConfig:
+        """What a configuration says to have it."""
+        return StatisticConfig.model_validate(
+            {**self.model_dump(mode="json"), "kind": self.kind, "name": self.name}
+        )
 
     def image_bytes(self, num_classes: int) -> int:
         """What is kept of an image."""
         return sum(8 * prod(field.shape) for field in self.fields(num_classes))
+
+
+def stored_field(statistic: str, field: str) -> str:
+    """The name of the array that holds a field of a statistic, given the full name of that."""
+    return f"{statistic}_{field}"
 
 
 def _modules() -> tuple[str, ...]:
@@ -207,27 +279,50 @@ def chosen_statistics(settings: Sequence[StatisticConfig]) -> tuple[Statistic, .
     """The statistics that a configuration names, with their parameters.
 
     Raises:
-        ConfigError: there is no such statistic, one is named twice, or a parameter is wrong; all are told.
+        ConfigError: there is no such statistic, a parameter is wrong, or two cannot be told apart; all are
+            told.
 
-    >>> chosen_statistics([StatisticConfig(kind="soft_overlap")])[0].kind
-    'soft_overlap'
+    >>> given = "soft_overlap", {"kind": "calibration"}, {"kind": "calibration", "name": "fine", "bins": 99}
+    >>> [one.full_name for one in chosen_statistics(list(map(StatisticConfig.model_validate, given)))]
+    ['soft_overlap', 'calibration', 'calibration_fine']
     """
-    made: list[Statistic] = []
+    made: dict[str, Statistic] = {}
     wrong: list[str] = []
     for at, one in enumerate(settings):
         key = f"statistics.{at}"
         try:
-            made.append(STATISTICS[one.kind](**one.options()))
+            made[key] = STATISTICS[one.kind](**one.options())
         except ValidationError as error:
             wrong += mistakes(error, f"{key} ({one.kind})", STATISTICS[one.kind])
         except ConfigError as error:
             wrong.append(f"{key}: {error}")
-    kinds = [one.kind for one in settings]
-    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
-    wrong += [f"statistics: {kind!r} is named twice; each is counted once in a run" for kind in twice]
+    wrong += _mixed_up(made)
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return tuple(made)
+    return tuple(made.values())
+
+
+def _mixed_up(made: Mapping[str, Statistic]) -> Iterator[str]:
+    """What is wrong with statistics that are one and the same, or that give one name to two things."""
+    owners: dict[str, str] = {}
+    seen: list[tuple[str, Statistic]] = []
+    for key, one in made.items():
+        for other, before in seen:
+            if one.identity == before.identity:
+                yield f"{key}: is the same as {other}: {one.kind} with the same parameters; leave one out"
+                break
+        else:
+            names = list(dict.fromkeys([one.full_name, *one.array_names]))
+            taken = next((name for name in names if name in owners), None)
+            if taken == one.kind == one.full_name:
+                yield (
+                    f"{key}: {one.kind} is there already ({owners[taken]}); give one of them a name, which "
+                    "is appended to the names of its figures: {kind: " + one.kind + ", name: other, ...}"
+                )
+            elif taken is not None:
+                yield f"{key}.name: {taken} is a name of {owners[taken]} already; choose another one"
+            owners.update(dict.fromkeys(names, key))
+        seen.append((key, one))
 
 
 def real_values(counts: Mapping[str, NDArray[np.int64]], fields: Sequence[Field]) -> dict[str, FloatArray]:

@@ -95,16 +95,16 @@ def _take(maps: LabelMaps, images: slice) -> LabelMaps:
 
 
 def count_labels(statistics: Sequence[Statistic], window: LabelWindow, reading: Reading) -> dict[str, Counts]:
-    """Count statistics of labels over a window, some whole images at a time: kind -> counts."""
+    """Count statistics of labels over a window, some whole images at a time: full name -> counts."""
     images, pixels = window.shape[0], int(np.prod(window.shape[1:]))
     length = max(1, BATCH_PX // max(1, pixels))
-    parts: dict[str, list[Counts]] = {one.kind: [] for one in statistics}
+    parts: dict[str, list[Counts]] = {one.full_name: [] for one in statistics}
     for start in range(0, images, length) if statistics else ():
         halo = _pixels(window.take(slice(start, min(start + length, images))), reading)
         core = _core(halo)
         for one in statistics:
-            parts[one.kind].append(one.count(halo if one.scope == "halo" else core))
-    return {kind: joined(counts) for kind, counts in parts.items()}
+            parts[one.full_name].append(one.count(halo if one.scope == "halo" else core))
+    return {name: joined(counts) for name, counts in parts.items()}
 
 
 def _pixels(window: LabelWindow, reading: Reading) -> Pixels:
@@ -181,7 +181,7 @@ class ScoreCounts:
         self._channels = _channel_order(reading.pred)
         self.counts: dict[str, Counts] = {}
         for one in statistics:
-            self.counts[one.kind] = {
+            self.counts[one.full_name] = {
                 field.name: np.zeros((len(truth), *field.shape), np.int64)
                 for field in one.fields(reading.truth.num_classes)
             }
@@ -207,7 +207,7 @@ class ScoreCounts:
         pixels = Pixels(rules.num_classes, truth, pred, scores, self._representation, core=space)
         for one in self._statistics:
             for name, values in one.count(pixels).items():
-                np.add.at(self.counts[one.kind][name], list(images), values)
+                np.add.at(self.counts[one.full_name][name], list(images), values)
 
     def nothing_predicted(self) -> None:
         """Count images without a prediction: every pixel is void, and has no scores."""

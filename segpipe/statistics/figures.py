@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,6 +43,21 @@ class Figure:
         if self.minimum < self.best < self.maximum:
             return f"nearer to {self.best:g} is better"
         return "higher is better" if self.best > self.minimum else "lower is better"
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the highest values are the worst."""
+        return self.direction == "lower is better"
+
+    def document(self) -> dict[str, Any]:
+        """The record as plain data; an end of the range that is infinite is None."""
+        ends = {name: getattr(self, name) for name in ("best", "minimum", "maximum")}
+        texts = ("name", "title", "formula", "direction", "nothing", "source")
+        return {
+            **{name: getattr(self, name) for name in texts},
+            **{name: end if math.isfinite(end) else None for name, end in ends.items()},
+            "per_class": self.per_class,
+        }
 
     @property
     def pooled_name(self) -> str:

@@ -117,11 +117,31 @@ def test_metrics_lists_what_can_be_scored(segpipe: Segpipe) -> None:
     assert done.code == 0
     for words in ("iou", "tp / (t + p - tp)", "-1 to 1", "NaN where no pixel counts", "all classes"):
         assert words in done.out
-    listed = {one["name"]: one for one in segpipe("metrics", "--json").document}
+    listed = {one["name"]: one for one in segpipe("metrics", "--json").document["metrics"]}
     assert listed["volume_error"]["maximum"] is None
     assert listed["volume_error"]["direction"] == "nearer to 0 is better"
     assert "mcc_per_image" in listed["mcc"]["averages"]
     assert all(one["source"] and one["exclusion"] for one in listed.values())
+
+
+def test_metrics_lists_what_statistics_can_be_counted(segpipe: Segpipe) -> None:
+    """What is summed and read for each, its parameters with their bounds, and its figures like metrics."""
+    done = segpipe("metrics")
+    for words in ("bins: integer >= 2 and <= 65536 (default 256)",
+                  "the pixels around (46 px of an image of 1024 x 2048 px, by default)",
+                  "hit of each class, in 2^-30 pixels:", "connectivity: one of 4, 8, 6, 26 (default 8)",
+                  "a second prediction (other_pred)", "2 P R / (P + R)", "0 to 36.0437"):  # fmt: skip
+        assert words in done.out
+    listed = {one["kind"]: one for one in segpipe("metrics", "--json").document["statistics"]}
+    assert listed["calibration"]["parameters"] == {
+        "bins": {"default": 15, "expected": "integer >= 1 and <= 1000"}
+    }
+    assert listed["churn"]["needs"] == ["other"]
+    assert (listed["boundary_f"]["scope"], listed["boundary_f"]["halo_px"]) == ("halo", 18)
+    assert "no contour" not in listed["boundary_f"]["metrics"][0]["nothing"]
+    assert listed["components"]["sums"][0]["dims"] == ["class", "size"]
+    (ece, *_) = listed["calibration"]["metrics"]
+    assert (ece["direction"], ece["averages"]) == ("lower is better", ["ece", "ece_per_image"])
 
 
 def test_a_metric_that_does_not_exist_is_told_before_anything_is_read(segpipe: Segpipe, config: Path) -> None:

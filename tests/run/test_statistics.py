@@ -149,6 +149,59 @@ def test_another_parameter_is_another_statistic(scored: Path) -> None:
     assert len(partials(scored / "results")) == 3 * 4
 
 
+TWICE = [{"kind": "boundary_iou", "width_px": 1}, {"kind": "boundary_iou", "name": "wide", "width_px": 3}]
+
+
+def test_one_kind_stands_twice_under_a_name(scored: Path, reads: list[str]) -> None:
+    """The name is appended to its figures everywhere; counts are those of runs that have one of them."""
+    alone = [evaluate(config(scored, statistics=[{**one, "name": ""}])) for one in TWICE]
+    reads.clear()
+    gates = [{"metric": "mean_boundary_iou_wide", "min": 0.01},
+             {"metric": "boundary_iou_wide", "class": "car", "max_drop": 0.1,
+              "baseline": str(alone[1])}]  # fmt: skip
+    settings = {"statistics": TWICE, "slices": ["time"]}
+    run = evaluate(config(scored, **settings, gates=gates[:1]))
+    assert reads == []
+    values = [open_run(one).computed["mean_boundary_iou"] for one in alone]
+    scores = open_run(run).computed
+    assert [scores["mean_boundary_iou"], scores["mean_boundary_iou_wide"]] == values
+    assert values[0] != values[1]
+
+    found = json.loads((run / "scores.json").read_text())
+    assert [(one["kind"], one["name"], one["title"]) for one in found["statistics"]] == [
+        ("boundary_iou", "", "Boundary IoU"), ("boundary_iou", "wide", "Boundary IoU (wide)")
+    ]  # fmt: skip
+    assert found["classes"][1]["boundary_iou_wide"] == scores.all_per_class["boundary_iou_wide"][1]
+    report = (run / "report.md").read_text()
+    assert f"| mean_boundary_iou_wide | {values[1]:.4f} | pooled |" in report
+    assert "Boundary IoU (wide) (boundary_iou: width_px 3, width_share 0.02)" in report
+    assert "mean_boundary_iou_wide" in pd.read_parquet(run / "per_image.parquet")
+    assert "mean_boundary_iou_wide" in pd.read_csv(run / "per_slice.csv")
+    with xr.open_zarr(run / "results.zarr") as stored:
+        assert stored.boundary_iou_wide_truth.dims == ("image", "class_name")
+        assert stored.mean_boundary_iou_wide.item() == values[1]
+        assert stored.image_mean_boundary_iou_wide.sizes == {"image": IMAGES}
+    assert open_run(run).score(["boundary_iou_wide"]).mean_boundary_iou_wide.item() == values[1]
+    again = evaluate(config(scored, **settings, gates=[{**gates[1], "baseline": str(run)}]))
+    assert json.loads((again / "gates.json").read_text())["gates"][0]["drop"] == 0
+
+
+def test_the_order_of_statistics_and_workers_do_not_mix_up_names(scored: Path) -> None:
+    """A task names what it counts; both orders find the same partial counts."""
+    parts = {"statistics": [*TWICE, "soft_overlap"], "cluster": {"kind": "local", "workers": 1}}
+    run = evaluate(config(scored, **parts))
+    before = partials(scored / "results")
+    assert preview(config(scored, statistics=[*TWICE[::-1], "soft_overlap"]))[1].statistics == dict.fromkeys(
+        ["boundary_iou_wide", "boundary_iou", "soft_overlap"], 4
+    )
+    (scored / "results/partials").rename(scored / "gone")
+    other = evaluate(config(scored, statistics=[*TWICE[::-1], "soft_overlap"], bucket_images=3))
+    assert partials(scored / "results") == before
+    assert (
+        open_run(other).computed["mean_boundary_iou_wide"] == open_run(run).computed["mean_boundary_iou_wide"]
+    )
+
+
 def test_a_damaged_partial_is_counted_again_alone(scored: Path) -> None:
     """Also by the reduction, for a file that was found when the plan was made."""
     run = evaluate(config(scored, statistics=SOFT))

@@ -137,7 +137,23 @@ def test_metrics_are_vectorised_in_range_and_undefined_of_nothing(kind: str) -> 
     [
         (["soft_overlop"], r"statistics.0: no statistic 'soft_overlop'.*did you mean soft_overlap\?"),
         ([{"kind": "soft_overlap", "bins": 3}], r"statistics.0 \(soft_overlap\).bins: no such key"),
-        (["soft_overlap", "soft_overlap"], "statistics: 'soft_overlap' is named twice"),
+        (["soft_overlap", "soft_overlap"], r"statistics.1: is the same as statistics.0: soft_overlap with"),
+        (
+            ["calibration", {"kind": "calibration", "bins": 5}],
+            r"statistics.1: calibration is there already \(statistics.0\); give one of them a name",
+        ),
+        (
+            [{"kind": "calibration", "name": "5 bins"}],
+            r"statistics.0 \(calibration\).name: input should be small letters, digits and _.*'5 bins'",
+        ),
+        (
+            ["components", {"kind": "components", "name": "small", "medium_px": 9}],
+            "statistics.1.name: component_recall_small is a name of statistics.0 already",
+        ),
+        (
+            ["boundary_iou", {"kind": "boundary_iou", "name": "truth", "width_px": 9}],
+            "statistics.1.name: boundary_iou_truth is a name of statistics.0 already",
+        ),
     ],
 )
 def test_a_statistic_that_cannot_be_made_is_told_by_its_key(settings: list[Any], message: str) -> None:

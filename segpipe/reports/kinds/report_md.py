@@ -54,7 +54,7 @@ def _statistics(scores: Scores) -> Iterator[str]:
         statistic = one.statistic
         given = ", ".join(f"{name} {value}" for name, value in statistic.model_dump(mode="json").items())
         digits = "" if statistic.exact else "; its last digits may differ between kinds of CPU"
-        yield f"{statistic.title} ({statistic.kind}{given and ': '}{given}): {statistic.source}{digits}."
+        yield f"{statistic.full_title} ({statistic.kind}{given and ': '}{given}): {statistic.source}{digits}."
 
 
 def _conventions(scores: Scores) -> Iterator[str]:

@@ -58,7 +58,7 @@ def _statistic(one: StatisticScores) -> dict[str, Any]:
     """A statistic; what it scores for each class stands with the classes, its sums are in results.zarr."""
     return {
         **one.statistic.document(),
-        "title": one.statistic.title,
+        "title": one.statistic.full_title,
         "aggregates": {name: _aggregate(each) for name, each in one.aggregates.items()},
     }
 

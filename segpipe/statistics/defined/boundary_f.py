@@ -58,7 +58,7 @@ def boundary_f(fields: Mapping[str, FloatArray]) -> FloatArray:
 def _metric(function: Any, title: str, formula: str, nothing: str) -> StatisticMetric:
     return StatisticMetric(
         name=function.__name__, title=title, per_class=True, formula=formula,
-        nothing=f"NaN where {nothing} no contour of the class", source=CSURKA, function=function,
+        nothing=f"NaN where {nothing} contour of the class", source=CSURKA, function=function,
     )  # fmt: skip
 
 
@@ -82,9 +82,9 @@ class BoundaryF(Statistic):
     scope: ClassVar[Scope] = "halo"
     metrics: ClassVar[tuple[StatisticMetric, ...]] = (
         _metric(boundary_f, "Boundary F", "2 P R / (P + R), P = pred_hit / pred, R = truth_hit / truth",
-                "neither truth nor prediction has"),
-        _metric(boundary_precision, "Boundary precision", "pred_hit / pred", "the prediction has"),
-        _metric(boundary_recall, "Boundary recall", "truth_hit / truth", "truth has"),
+                "neither truth nor prediction has a"),
+        _metric(boundary_precision, "Boundary precision", "pred_hit / pred", "the prediction has no"),
+        _metric(boundary_recall, "Boundary recall", "truth_hit / truth", "truth has no"),
     )  # fmt: skip
 
     tolerance_px: int | None = Setting(default=None, ge=0)
