@@ -25,12 +25,12 @@ def score_text(value: float) -> str:
 def share_text(value: float) -> str:
     """A share in percent; 100 % only if nothing is missing.
 
-    >>> share_text(1.0), share_text(0.99999), share_text(0.5)
-    ('100 %', '99.99 %', '50.00 %')
+    >>> share_text(1.0), share_text(0.99999), share_text(2 / 3)
+    ('100 %', '99.99 %', '66.67 %')
     """
     if math.isnan(value):
         return "-"
-    return "100 %" if value == 1 else f"{math.floor(value * 10_000) / 100:.2f} %"
+    return "100 %" if value == 1 else f"{min(100 * value, 99.99):.2f} %"
 
 
 def pixels_text(pixels: int | float) -> str:
