@@ -72,8 +72,9 @@ def test_a_strange_latest_is_refused(tmp_path: Path, content: str) -> None:
 
     with pytest.raises(
         InputError, match=r"latest.json that names the run .*, expected the name of a folder in runs/"
-    ):
+    ) as caught:
         open_run(tmp_path)
+    assert "delete latest.json" in str(caught.value)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +25,7 @@ from segpipe.metrics.slices import value_text
 from segpipe.reports.tables import gates_line
 from segpipe.run.differing import Obstacles
 from segpipe.run.drawn import run_clusters
-from segpipe.run.latest import LATEST_NAME
+from segpipe.run.latest import read_latest
 from segpipe.run.manifest import MANIFEST_NAME
 from segpipe.run.opened import Run, open_run
 from segpipe.run.record import read_state, run_config
@@ -198,11 +197,9 @@ def run_before(run: Path) -> Path | None:
     While a run is judged for the first time, that is the one that `latest` points to. Judged again, it may
     be what `latest` points to itself: then it is the complete run of the next lower number.
     """
-    latest = run.parent.parent / LATEST_NAME
-    if latest.is_file():
-        name = str(json.loads(latest.read_text(encoding="utf-8"))["run"])
-        if name < run.name:
-            return run.parent / Path(name).name
+    latest = read_latest(run.parent.parent)
+    if latest is not None and latest["run"] < run.name:
+        return run.parent / str(latest["run"])
     names = sorted((path.name for path in run.parent.glob("[!.]*") if path.name < run.name), reverse=True)
     return next((run.parent / name for name in names if _complete(run.parent / name)), None)
 

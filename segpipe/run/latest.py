@@ -14,12 +14,41 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from segpipe.errors import InfrastructureError
+from segpipe.errors import InfrastructureError, InputError, Problem
 from segpipe.run.record import write_json
 
 LATEST_NAME = "latest.json"
 LOCK_S = 20.0
 """Moving `latest` takes a few milliseconds; a lock that is older than this was left by a killed process."""
+
+
+def read_latest(folder: Path) -> dict[str, Any] | None:
+    """What `latest` says: `run`, the name of a folder in runs/, and `day`; None: there is no such file.
+
+    Args:
+        folder: <results>/<suite>/<model>.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        document = json.loads((folder / LATEST_NAME).read_text("utf-8"))
+        name = document["run"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        document, name = {}, None
+    if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
+        raise InputError(
+            Problem(
+                kind="run",
+                found=f"{LATEST_NAME} that names the run {name!r}",
+                expected="the name of a folder in runs/",
+                store=str(folder),
+                advice=f"delete {LATEST_NAME}: the next complete run writes it again",
+            )
+        )
+    return {"day": None, **document}
 
 
 def publish_latest(run: Path, day: date | None = None) -> None:
@@ -28,18 +57,21 @@ def publish_latest(run: Path, day: date | None = None) -> None:
     Args:
         run: a complete run.
         day: that its predictions belong to.
+
+    Raises:
+        InputError: `latest` is damaged.
     """
     latest = run.parent.parent / LATEST_NAME
     with locked(latest.with_suffix(".lock")):
         new = {"run": run.name, "day": day.isoformat() if day else None}
-        now = json.loads(latest.read_text()) if latest.exists() else None
+        now = read_latest(latest.parent)
         if now is None or (now["run"] <= run.name and not _is_earlier(new, now)):
             write_json(latest, new)
 
 
 def _is_earlier(new: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether predictions are of an earlier day. Of a run without one it is the day on which it started."""
-    days = new["day"], now.get("day")
+    days = new["day"], now["day"]
     if days == (None, None):
         return False
     mine, other = (day or run["run"].partition("-")[2][:8] for day, run in zip(days, (new, now), strict=True))

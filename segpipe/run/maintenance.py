@@ -7,7 +7,6 @@ time: what is gone is counted again.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -27,7 +26,7 @@ from segpipe.counts.partials import DamagedPartialError, Partial, PartialStore, 
 from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, InputError, Problem, SegpipeError
 from segpipe.planning.plan_file import named_keys, num_buckets, read_buckets
 from segpipe.run.history import add_row, has_row, model_folders, published_runs
-from segpipe.run.latest import LATEST_NAME
+from segpipe.run.latest import read_latest
 from segpipe.run.lease import hold
 from segpipe.run.manifest import check_manifest
 from segpipe.run.notify import NotifyConfig, notify
@@ -270,10 +269,11 @@ def verify_sample(config: MaintenanceConfig) -> Verified:
     seen = Verified()
     seed = int(time.time() // 86_400) if config.seed is None else config.seed
     for folder in model_folders(Path(config.results)):
-        if not (folder / LATEST_NAME).is_file():
-            continue
-        run = folder / "runs" / json.loads((folder / LATEST_NAME).read_text("utf-8"))["run"]
         try:
+            latest = read_latest(folder)
+            if latest is None:
+                continue
+            run = folder / "runs" / str(latest["run"])
             check_manifest(run, hashes=True)
             seen.runs += 1
         except InputError as error:

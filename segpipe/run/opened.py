@@ -40,7 +40,7 @@ from segpipe.reports.tables import (
     statistics_tables,
 )
 from segpipe.run.judged import stored_gates
-from segpipe.run.latest import LATEST_NAME
+from segpipe.run.latest import read_latest
 from segpipe.run.manifest import MANIFEST_NAME, check_manifest
 from segpipe.run.record import RUN_NAME, read_state
 from segpipe.run.reduced import RESULTS_NAME
@@ -360,24 +360,11 @@ def _run_folder(path: Path) -> Path:
     """The folder of the run that a path means."""
     if (path / MANIFEST_NAME).is_file():
         return path
-    if (path / LATEST_NAME).is_file():
-        folder = path / "runs" / _latest_name(path)
+    latest = read_latest(path)
+    if latest is not None:
+        folder = path / "runs" / latest["run"]
         return folder if (folder / MANIFEST_NAME).is_file() else _refuse(folder)
     return _refuse(path)
-
-
-def _latest_name(path: Path) -> str:
-    try:
-        document = json.loads((path / LATEST_NAME).read_text("utf-8"))
-        name = document["run"]
-    except (OSError, ValueError, TypeError, KeyError):
-        name = None
-    if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
-        found = f"{LATEST_NAME} that names the run {name!r}"
-        raise InputError(
-            Problem(kind="run", found=found, expected="the name of a folder in runs/", store=str(path))
-        )
-    return name
 
 
 def _refuse(path: Path) -> Path:

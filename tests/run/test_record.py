@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from segpipe.counts.partials import Partial, PartialStore
-from segpipe.errors import InfrastructureError
+from segpipe.errors import InfrastructureError, InputError
 from segpipe.run import latest, stages
 from segpipe.run.evaluate import evaluate
 from segpipe.run.latest import publish_latest
@@ -51,6 +51,14 @@ def test_latest_never_goes_back(tmp_path: Path) -> None:
     third = create_run(pair_config(tmp_path))
     publish_latest(third)
     assert latest_run(first.parent) == third.name
+
+
+def test_a_damaged_latest_is_told_with_its_folder(tmp_path: Path) -> None:
+    """Nothing is moved on top of what cannot be read, and the message says what to delete."""
+    run = create_run(pair_config(tmp_path))
+    (run.parent.parent / "latest.json").write_text('{"run": "0000')
+    with pytest.raises(InputError, match=r"latest.json that names the run None(.|\n)*delete latest.json"):
+        publish_latest(run)
 
 
 def test_lock_of_a_killed_process_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
