@@ -31,6 +31,8 @@ from segpipe.errors import (
     SHOWN_PROBLEMS,
     GateError,
     IncompleteError,
+    InputError,
+    Problem,
     SegpipeError,
 )
 
@@ -521,6 +523,10 @@ def history(
     from segpipe.history_tables import show_history
     from segpipe.run.history import history_document, read_history
 
+    if not Path(results).is_dir():
+        raise InputError(
+            Problem(kind="results", found="no such folder", expected="the `results:` of runs", store=results)
+        )
     rows = read_history(
         Path(results), suite, model, since.date() if since else None, until.date() if until else None
     )

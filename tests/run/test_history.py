@@ -165,6 +165,9 @@ def test_the_command_shows_tables_trends_and_one_document(
     (model,) = json.loads(capsys.readouterr().out)["models"]
     assert model["trend"] == {"direction": "unknown", "change": None, "threshold": None}
     assert model["runs"][0]["metadata"] == {"checkpoint": "\x1b[2Jc7"}
+    assert work(f"{pair}/nothing") == 1
+    assert "no such folder" in capsys.readouterr().err
+    (pair / "nothing").mkdir()
     assert work(f"{pair}/nothing") == 0
     assert capsys.readouterr().out == "No published runs.\n"
     assert work(f"{pair}/results", "--since", "yesterday") == 1
