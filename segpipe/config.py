@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -90,11 +91,37 @@ def _metadata_value(value: Any) -> Any:
     return value
 
 
+def _labels_once(value: Any) -> Any:
+    """Labels as keys; 0 and "0" are one label, of which none is dropped unseen."""
+    seen: dict[int, Any] = {}
+    for key in value if isinstance(value, Mapping) else ():
+        try:
+            label = int(key)
+        except (TypeError, ValueError, OverflowError):
+            continue  # Pydantic tells of it.
+        if label in seen:
+            message = f"the label {label} is given twice, as {seen[label]!r} and as {key!r}"
+            raise ValueError(message)
+        seen[label] = key
+    return value
+
+
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        message = "input should be a path; no path has the character NUL"
+        raise ValueError(message)
+    return value
+
+
 Day = Annotated[date, BeforeValidator(_day)]
 """A day of the calendar."""
 MetadataName = Annotated[str, Field(pattern=FOLDER_NAME)]
 MetadataValue = Annotated[StrictBool | StrictInt | float | str, BeforeValidator(_metadata_value)]
 """What may be said of a prediction: a checkpoint, a commit, a tag."""
+Place = Annotated[str, AfterValidator(_no_nul)]
+"""Where a file, a store or an array lies."""
+Remap = Annotated[dict[Label, ClassRef], BeforeValidator(_labels_once)]
+"""Raw label -> class."""
 ClassAxis = Annotated[int | str, BeforeValidator(no_truth_value)]
 """An axis, by its number (-1: the last) or by the name of its dimension."""
 
@@ -138,8 +165,8 @@ class ArrayConfig(Frozen):
 
     short_form = ("string",)
 
-    store: str = Field(min_length=1)
-    array: str = ""
+    store: Place = Field(min_length=1)
+    array: Place = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -185,7 +212,7 @@ class SideConfig(ArrayConfig):
     representation: str = "labels"
     class_axis: ClassAxis | None = None
     threshold: Annotated[float, BeforeValidator(no_truth_value), Field(allow_inf_nan=False)] | None = None
-    remap: dict[Label, ClassRef] | None = None
+    remap: Remap | None = None
     reduce_zero_label: bool | None = None
 
     @model_validator(mode="after")
@@ -362,7 +389,7 @@ class SelectConfig(Frozen):
 class ImageTable(Frozen):
     """A CSV or Parquet table with one row per image: metadata columns, joined by the column `id`."""
 
-    path: str
+    path: Place
     id: str = "id"
 
 
@@ -458,7 +485,7 @@ class EvaluationConfig(Frozen):
     classes: Annotated[ClassesConfig, BeforeValidator(_classes, json_schema_input_type=ClassesInput)]
     ignore_labels: tuple[Label, ...] = Field(default=None, validate_default=True)
     void_labels: tuple[Label, ...] = ()
-    remap: dict[Label, ClassRef] | None = None
+    remap: Remap | None = None
     reduce_zero_label: bool | None = None
     exclude_classes: tuple[ClassRef, ...] = ()
     image_weights: str | None = None
@@ -526,7 +553,7 @@ class EvaluationConfig(Frozen):
                 self.rules(side)
             if self.other_pred is not None:
                 self.rules("other_pred")
-            self.excluded()
+            self._check_excluded()
             self.slicings()
             self.named_gates()
         if self.model in self.also:
@@ -577,6 +604,11 @@ class EvaluationConfig(Frozen):
     def excluded(self) -> tuple[int, ...]:
         """The ids of `exclude_classes`, sorted."""
         return tuple(sorted({self.class_id(name, "exclude_classes") for name in self.exclude_classes}))
+
+    def _check_excluded(self) -> None:
+        if len(self.excluded()) == len(self.classes.names):
+            message = "exclude_classes: every class is left out of means; keep one at least"
+            raise ConfigError(message)
 
     def slicings(self) -> tuple[SliceConfig, ...]:
         """The ways to cut images into slices, each once, classes by name; those that gates need too."""
@@ -718,7 +750,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """The safe loader, the compiled one where PyYAML has it; of a key that is there twice none is dropped."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        scalars = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
+        # Not as they are written: 0 and 0x0 are one key.
+        keys = [self.construct_object(key) for key in scalars]
         twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
         if twice is not None:
             message = f"the key {twice!r} is given twice"
@@ -751,11 +785,14 @@ def make_config(
 ) -> EvaluationConfig:
     """A configuration from plain values (see `load_config`)."""
     if not isinstance(values, Mapping):
-        message = (
-            f"{source}: found {type(values).__name__}, expected keys and values (suite, truth, pred, ...)"
-        )
+        message = f"{source}: found {_kind(values)}, expected keys and values (suite, truth, pred, ...)"
         raise ConfigError(message)
     return checked(EvaluationConfig, values, overrides, source=source)
+
+
+def _kind(value: Any) -> str:
+    """What stands in a file in place of keys and values."""
+    return "nothing" if value is None else type(value).__name__
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -765,7 +802,7 @@ def load_checked(model: type[Model], path: str | Path, overrides: Iterable[str] 
     """Read a file that configures something else than one evaluation (see `load_config`)."""
     values = read_yaml(Path(path))
     if not isinstance(values, Mapping):
-        message = f"{path}: found {type(values).__name__}, expected keys and values"
+        message = f"{path}: found {_kind(values)}, expected keys and values"
         raise ConfigError(message)
     return checked(model, values, overrides, source=str(path))
 

@@ -97,7 +97,8 @@ def _read_ids(path: Path) -> list[str]:
             message = f"select.ids: {path} has {path.stat().st_size} bytes; at most {MAX_IDS_BYTES} are read"
             raise ConfigError(message)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        # ValueError is what Python says of a NUL in the path, or of bytes that are no UTF-8.
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         message = f"select.ids: {path} cannot be read ({reason}); name a text file with one id on each line"
         raise ConfigError(message) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segpipe.config import EvaluationConfig, Side
 from segpipe.counts.counting import CountingContext
 from segpipe.counts.partials import PartialStore
 from segpipe.errors import InputError, Problem, first_of
@@ -224,6 +225,7 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
 def _warnings(plan: Plan) -> Iterator[str]:
     if plan.alignment.by == "index":
         yield "Neither store has image ids: images were matched by their position."
+    yield from _suspicious(plan.config)
     for name, images in plan.inventory.image_sets.items():
         yield from (
             f"Metadata of {name} left out: {column}: {why}." for column, why in images.left_out.items()
@@ -256,6 +258,31 @@ def _warnings(plan: Plan) -> Iterator[str]:
             f"Chunks are read {plan.amplification:.1f} times on average, because truth and pred are chunked "
             "or ordered differently; rewriting one of them like the other makes the evaluation faster."
         )
+
+
+def _suspicious(config: EvaluationConfig) -> Iterator[str]:
+    """What may be meant, but seldom is."""
+    if (config.truth.store, config.truth.array) == (config.pred.store, config.pred.array):
+        yield "Truth and pred are one and the same array."
+    names = config.classes.names
+    declared: tuple[tuple[Side, str, tuple[int, ...], str], ...] = (
+        (
+            "truth",
+            "ignore_labels",
+            config.ignore_labels,
+            "it is nowhere in truth, and scores 0 where predicted",
+        ),
+        ("pred", "void_labels", config.void_labels, "it is never predicted"),
+    )
+    for side, key, labels, so in declared:
+        # Where labels are remapped, a label cannot be both.
+        if config.mapping(side) == (False, None):
+            yield from (
+                f"The label {label} in {key} is also the class {names[label]!r}: {so}. To leave a class out "
+                "of means say exclude_classes."
+                for label in labels
+                if 0 <= label < len(names)
+            )
 
 
 def _bulk(side: str, images: ImageSet) -> Iterator[str]:

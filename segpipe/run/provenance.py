@@ -93,6 +93,8 @@ def fingerprints(run: Path) -> dict[str, str]:
 def _found(config: EvaluationConfig, reduction: Reduction, scores: Scores) -> list[str]:
     """What the reduction found and the settings allow, in sentences."""
     sentences = []
+    if reduction.images and not scores.areas.valid:
+        sentences.append("No pixel counts: all of truth is ignored or invalid, so there is nothing to score.")
     for side, code, fill, void in zip(
         SIDES, ("ignored", "void"), reduction.fill_pixels, reduction.void_pixels, strict=True
     ):

@@ -253,29 +253,39 @@ def _invalid_problems(
     config: EvaluationConfig,
 ) -> list[Problem]:
     """Images with invalid labels, after absent chunks were judged: a lost chunk is no invalid label."""
-    invalid = cells.num_classes + 1
-    with_invalid: dict[Side, set[int]] = {
-        "truth": set(cells.image_of_cell[cells.truth_codes == invalid].tolist()),
-        "pred": set(cells.image_of_cell[cells.pred_codes == invalid].tolist()),
+    pixels = {
+        "truth": _invalid_pixels(cells, cells.truth_codes),
+        "pred": _invalid_pixels(cells, cells.pred_codes),
     }
     kept = set(keep.tolist())
     return [
-        _invalid_problem(place.of(image, side), named, config, side)
+        _invalid_problem(place.of(image, side), named, pixels[side][image], config, side)
         for image, values in partial.counts.invalid
         for side in SIDES
-        if (named := getattr(values, side)) and image in with_invalid[side] & kept
+        if (named := getattr(values, side)) and image in pixels[side] and image in kept
     ]
 
 
+def _invalid_pixels(cells: ConfusionCells, codes: NDArray[Any]) -> dict[int, int]:
+    """How many pixels of an image have the invalid code, for the images that have some."""
+    bad = codes == cells.num_classes + 1
+    images, place = np.unique(cells.image_of_cell[bad], return_inverse=True)
+    pixels = np.zeros(len(images), np.int64)
+    np.add.at(pixels, place, cells.counts[bad])
+    return dict(zip(images.tolist(), pixels.tolist(), strict=True))
+
+
 def _invalid_problem(
-    place: dict[str, str], named: tuple[InvalidValue, ...], config: EvaluationConfig, side: Side
+    place: dict[str, str], named: tuple[InvalidValue, ...], pixels: int, config: EvaluationConfig, side: Side
 ) -> Problem:
+    found = [
+        f"{_meaning(config, side, one.value)} in {one.pixels} pixels, first at {_at(one.position)}"
+        for one in named
+    ]
+    others = pixels - sum(one.pixels for one in named)
     return Problem(
         kind=f"invalid {side}",
-        found="; ".join(
-            f"{_meaning(config, side, one.value)} in {one.pixels} pixels, first at (y, x) = {one.position}"
-            for one in named
-        ),
+        found="; ".join([*found, f"others in {others} pixels"] if others > 0 else found),
         expected=_expected(config, side),
         advice=_advice(config, side, named),
         **place,
@@ -301,9 +311,17 @@ def _wrong_weight(wrong: WrongWeights) -> str:
     """What is wrong with the weights of an image, in words."""
     if not wrong.position:
         return f"weights that add up to {wrong.value}"
-    axes = ", ".join(("z", "y", "x")[-len(wrong.position) :])
     more = f", the first of {wrong.pixels} such pixels" if wrong.pixels > 1 else ""
-    return f"{wrong.value} at ({axes}) = {wrong.position}{more}"
+    return f"{wrong.value} at {_at(wrong.position)}{more}"
+
+
+def _at(position: tuple[int, ...]) -> str:
+    """The place of a pixel within its image.
+
+    >>> _at((4, 2)), _at((0, 4, 2))
+    ('(y, x) = (4, 2)', '(z, y, x) = (0, 4, 2)')
+    """
+    return f"({', '.join(('z', 'y', 'x')[-len(position) :])}) = {position}"
 
 
 def _meaning(config: EvaluationConfig, side: Side, label: int) -> str:

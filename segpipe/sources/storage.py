@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from hashlib import blake2b
+from itertools import islice
 from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +26,9 @@ HASH_THREADS = 4
 
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 """Without O_NONBLOCK a pipe in place of a chunk would wait for a writer for ever."""
+
+NEIGHBOURS = 1000
+"""Folders that are looked at for the one that may have been meant."""
 
 LINK_ADVICE = (
     "a store is read without leaving its folder: copy the data into it, or open the store that they lie in"
@@ -146,7 +151,11 @@ class LocalStorage:
         if found:
             raise InputError(
                 Problem(
-                    kind="store", found=found, expected="a folder that holds a Zarr store", store=self.url
+                    kind="store",
+                    found=found,
+                    expected="a folder that holds a Zarr store",
+                    store=self.url,
+                    advice=_near(self.url),
                 )
             )
 
@@ -405,6 +414,18 @@ def _folder_fault(folder: str) -> str:
     return (
         "" if os.access(folder, os.R_OK | os.X_OK) else "a folder that must not be read (permission denied)"
     )
+
+
+def _near(path: str) -> str:
+    """The folder that may have been meant by one that is not there, as advice; empty if none is near."""
+    parent, name = os.path.split(path)
+    try:
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in islice(entries, NEIGHBOURS)]
+    except OSError:
+        return ""
+    near = get_close_matches(name, (other for other in names if other != name), n=1)
+    return f"did you mean {os.path.join(parent, near[0])}?" if near else ""
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

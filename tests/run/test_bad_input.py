@@ -46,6 +46,11 @@ BASE = {"truth": "truth.zarr", "pred": "pred.zarr", "classes": 3}
             "label 3 is remapped to class 0 and declared to be no class",
         ),
         ({"exclude_classes": [7]}, "exclude_classes: no class 7"),
+        ({"exclude_classes": [0, 1, "class_2"]}, "exclude_classes: every class is left out of means"),
+        ({"remap": {0: 1, "0": 2}}, "remap: the label 0 is given twice, as 0 and as '0'"),
+        ({"truth": "a\0b"}, "truth.store: input should be a path; no path has the character NUL"),
+        ({"truth": "a::b\0c"}, "truth.array: .* NUL"),
+        ({"image_table": {"path": "a\0b"}}, "image_table.path: .* NUL"),
         ({"truth": 5}, "truth: input should be keys and values"),
         ({"truth": {"stroe": "x"}}, "truth.stroe: no such key; did you mean store"),
         ({"truth": "x::../../y"}, "truth.array: '..' is not part of a Zarr path"),
@@ -117,15 +122,16 @@ def test_addresses_mean_the_same_in_another_folder() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "found NoneType, expected keys and values"),
+        ("", "found nothing, expected keys and values"),
         ("- 1", "found list, expected keys and values"),
         ("a: [", "is no YAML"),
         ("suite: 2024-13-45", "is no YAML: month must be in 1..12"),
         ("bucket_images: " + "9" * 5000, "is no YAML: .*4300 digits"),
         ("ignore_labels: [255]\nignore_labels: [0]", "the key 'ignore_labels' is given twice"),
+        ("remap: {0: 1, 0x0: 2}", "the key 0 is given twice"),
         ("a: !!python/object/apply:os.getcwd []", "is no YAML: could not determine a constructor"),
     ],
-    ids=["empty", "list", "broken", "date", "digits", "twice", "object"],
+    ids=["empty", "list", "broken", "date", "digits", "twice", "twice as a number", "object"],
 )
 def test_files_that_are_no_config(tmp_path: Path, text: str, words: str) -> None:
     """The message names the file; nothing that PyYAML raises goes through."""
@@ -172,6 +178,7 @@ def _bare(pair: Path) -> dict[str, Any]:
 
 STORES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "nowhere": (lambda pair: {"pred": f"{pair}/nowhere.zarr"}, r"store: found .*pred, store .*nowhere.zarr"),
+    "mistyped": (lambda pair: {"pred": f"{pair}/perd.zarr"}, r"did you mean .*/pred\.zarr\?"),
     "a file": (_file, r"expected a folder that holds a Zarr store \(pred, store .*pred.zarr\)"),
     "not Zarr": (_no_zarr, r"\(pred, store .*pred.zarr"),
     "no such array": (lambda pair: {"pred": f"{pair}/pred.zarr::lables"}, "lables"),
@@ -246,6 +253,51 @@ def test_unknown_kinds_are_told_with_the_known_ones(pair: Path, settings: dict[s
     with pytest.raises(ConfigError, match=words) as caught:
         preview(pair_config(pair, **settings))
     assert caught.value.exit_code == 1
+
+
+# ---- what may be meant, but seldom is
+
+
+def _warnings(pair: Path, **settings: Any) -> str:
+    return "\n".join(preview(pair_config(pair, **settings))[1].warnings)
+
+
+def test_a_label_that_is_ignored_and_a_class_is_told(pair: Path) -> None:
+    """A class that truth cannot have scores 0; who wants it out of means is told how."""
+    told = _warnings(pair, ignore_labels=[255, 1], void_labels=[2])
+    assert "The label 1 in ignore_labels is also the class 'car': it is nowhere in truth" in told
+    assert "The label 2 in void_labels is also the class 'person': it is never predicted" in told
+    assert told.count("say exclude_classes") == 2
+    assert "is also the class" not in _warnings(pair, remap={7: 0, 8: 1}, ignore_labels=[1])
+
+
+def test_one_array_on_both_sides_is_told(pair: Path) -> None:
+    """It scores 1, and looks like a result."""
+    words = "Truth and pred are one and the same array."
+    assert words in _warnings(pair, pred=f"{pair}/truth.zarr::labels")
+    assert words not in _warnings(pair)
+
+
+def test_a_truth_without_a_pixel_that_counts_is_told(pair: Path) -> None:
+    """There is no figure; the report says why."""
+    run = evaluate(pair_config(pair, ignore_labels=[*range(5), 255]))
+    words = "No pixel counts: all of truth is ignored or invalid, so there is nothing to score."
+    assert words in (run / "report.md").read_text()
+    assert words not in (evaluate(pair_config(pair)) / "report.md").read_text()
+
+
+def test_of_many_invalid_labels_the_rest_is_told_as_a_number(tmp_path: Path) -> None:
+    """Some labels of an image are named, and no pixel is left untold; positions are named by their axes."""
+    truth, pred = label_maps(2)
+    pred[1, 4:8] = np.arange(100, 228, dtype=np.uint8).reshape(4, 32)
+    pred[1, 8, :5] = 100
+    for name, labels in (("truth", truth), ("pred", pred)):
+        write_stacked(tmp_path / f"{name}.zarr", labels)
+    with pytest.raises(InputError) as caught:
+        evaluate(pair_config(tmp_path))
+    (problem,) = caught.value.problems
+    assert problem.found.startswith("label 100 in 6 pixels, first at (y, x) = (4, 0); label 101 in 1 pixels")
+    assert problem.found.endswith("; others in 120 pixels")
 
 
 # ---- image tables
