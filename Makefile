@@ -74,8 +74,8 @@ lock:
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-strip-extras --no-header -q -o requirements.lock
 	$(UV) pip compile pyproject.toml docker/requirements.in --extra cloud --extra flows --extra images \
-		--constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-strip-extras --no-annotate --no-header -q -o docker/requirements.lock
+		--extra performance --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-strip-extras --no-annotate --no-header -q -o docker/requirements.lock
 
 # Two packages are left out: a backport of Python's own typing, and torchvision, which needs another torch.
 lock-peers:
