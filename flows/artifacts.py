@@ -17,6 +17,13 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
+from segpipe.metrics.comparison import Comparison
+from segpipe.reports.comparison import (
+    class_tables,
+    comparison_markdown,
+    comparison_words,
+    image_tables,
+)
 from segpipe.reports.tables import Table, coverage_line, per_class_table, worst_images_table
 from segpipe.reports.text import markdown_text
 from segpipe.run.opened import Run
@@ -135,6 +142,17 @@ def publish_artifacts(folder: Path) -> None:
     for name, table in tables.items():
         described = f"{table.title}. {coverage}"
         create_table_artifact(plain_rows(table), artifact_key(suite, model, name), described)
+
+
+def publish_comparison(comparison: Comparison, suite: str, model: str) -> None:
+    """The report of a comparison, the classes, and the images that moved most, as artifacts."""
+    headline = markdown_text(comparison_words(comparison)[0])
+    text = shortened(comparison_markdown(comparison), "what `segpipe compare --output` writes")
+    create_markdown_artifact(text, artifact_key(suite, model, "comparison"), headline)
+    tables = {**class_tables(comparison), **image_tables(comparison)}
+    for name, table in tables.items():
+        described = f"{table.title}. {headline}"
+        create_table_artifact(plain_rows(table), artifact_key(suite, model, "comparison", name), described)
 
 
 def artifact_key(*parts: str) -> str:

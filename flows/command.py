@@ -1,4 +1,4 @@
-"""The commands `python -m flows.evaluate`, nightly, reprocess and maintenance: with or without a server."""
+"""The commands `python -m flows.evaluate`, nightly, reprocess, compare, maintenance: no server is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ from pydantic import BaseModel
 from rich.text import Text
 
 from flows.embedded import provide_api
-from segpipe.cli import AS_JSON, OVERRIDES, answer, chosen_config, guarded, show_incomplete, show_runs
+from segpipe.cli import (
+    AS_JSON,
+    COMPARED,
+    OVERRIDES,
+    answer,
+    chosen_config,
+    compare_config,
+    guarded,
+    show_compared,
+    show_incomplete,
+    show_runs,
+)
 from segpipe.config import EvaluationConfig, load_checked
 from segpipe.run.batch import Batch, BatchError
 from segpipe.run.maintenance import Maintained, MaintenanceConfig, MaintenanceError
@@ -26,6 +37,15 @@ def main(command: click.Command, program: str) -> None:
     """Run a command line and leave the process with its exit code."""
     words = sys.argv[1:]
     sys.exit(guarded(lambda: command.main(words, program, standalone_mode=False), as_json="--json" in words))
+
+
+def run_as_main(command: click.Command) -> None:
+    """Run the command of a flow whose module is run as a program: `python -m flows.nightly`.
+
+    Dask's worker processes load the main module again: let that be this one, which knows no Prefect.
+    """
+    sys.modules["__main__"] = sys.modules[__name__]
+    main(command, f"python -m flows.{command.name}")
 
 
 CONFIGURED = click.argument("config", type=click.Path())
@@ -86,6 +106,21 @@ def reprocess(config: str, overrides: tuple[str, ...], as_json: bool) -> int:
 
 
 @click.command()
+@COMPARED
+def compare(a: str, b: str, output: str | None, as_json: bool, **asked: Any) -> None:
+    """Compare run B with run A over the same images, as a Prefect flow.
+
+    A and B are folders of runs, or RESULTS/SUITE/MODEL for the latest one; runs whose images, classes, rules
+    or truth differ are refused.
+    """
+    chosen = compare_config(a, b, asked)
+    provide_api()
+    from flows.compare import compare as compare_flow
+
+    show_compared(lambda: run_flow(compare_flow, chosen), output, as_json=as_json)
+
+
+@click.command()
 @CONFIGURED
 @OVERRIDES
 @AS_JSON
@@ -126,7 +161,7 @@ def run_flow(flow: Callable[..., Any], config: BaseModel) -> Any:
         SegpipeError: what the flow run failed with.
     """
     # Prefect is loaded here, when its API is already on the way.
-    from flows.evaluate import watcher
+    from flows.parts import watcher
     from segpipe.terminal import shown_progress
 
     if "PREFECT_LOGGING_LEVEL" not in os.environ:

@@ -13,11 +13,9 @@ from prefect.logging import get_logger
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import BaseModel, ValidationError
 
+from flows.parts import FALLING
 from segpipe.reports.text import printable
 from segpipe.run.notify import NotifyConfig, notify, shortened_text
-
-FALLING = "ScoreFalling"
-"""The final state of a night in which all went well and a score falls."""
 
 
 def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -35,7 +33,7 @@ def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
 
 
 def tell_if_falling(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Of a night that is complete only a falling score is told."""
+    """Of a flow run that is complete only a falling score is told."""
     if state.name == FALLING:
         tell(flow, flow_run, state)
 

@@ -6,24 +6,19 @@ From a shell: `python -m flows.maintenance maintenance.yaml --set dry_run=true`.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import sys
-
     from flows import command
 
-    sys.modules["__main__"] = command
-    command.main(command.maintenance, "python -m flows.maintenance")
+    command.run_as_main(command.maintenance)
 
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Completed
 
-from flows.evaluate import SHORT_S, TAGS, failed
 from flows.hooks import tell
+from flows.parts import completed, failed, stage
 from segpipe.errors import EXIT_OK, SegpipeError
 from segpipe.reports.text import fenced
 from segpipe.run.maintenance import (
@@ -37,13 +32,13 @@ from segpipe.run.maintenance import (
 )
 
 
-@task(cache_policy=NO_CACHE, task_run_name="collect partials", tags=TAGS, timeout_seconds=SHORT_S)
+@stage("collect partials")
 def collect(config: MaintenanceConfig) -> Collected:
     """Remove partial counts that no run names."""
     return collect_partials(config)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="count a sample again", tags=TAGS, timeout_seconds=SHORT_S)
+@stage("count a sample again")
 def verify(config: MaintenanceConfig) -> Verified:
     """Count some buckets again and compare."""
     return verify_sample(config)
@@ -62,4 +57,4 @@ def maintenance(config: MaintenanceConfig) -> State[Any]:
     create_markdown_artifact(fenced(done.text()), "maintenance", f"Upkeep of {config.results}")
     if done.exit_code != EXIT_OK:
         return failed(MaintenanceError(done))
-    return Completed(message=done.text(), data=done)
+    return completed(done.text(), done)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from segpipe.config import EvaluationConfig
+    from segpipe.metrics.comparison import Comparison
+    from segpipe.run.compared import CompareConfig
     from segpipe.run.opened import Run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -224,6 +226,22 @@ CONFIGURED = _with(
     click.argument("config", required=False, type=click.Path()),
     *STORES,
     OVERRIDES,
+    AS_JSON,
+)
+
+
+COMPARED = _with(
+    click.argument("a", type=click.Path()),
+    click.argument("b", type=click.Path()),
+    click.option("--metric", "metrics", multiple=True, help="Compare this metric (default: the main ones)."),
+    click.option(
+        "--by", multiple=True, metavar="COLUMN", help="Also compare slices; two columns are crossed."
+    ),
+    click.option(
+        "--cluster-by", metavar="COLUMN", help="Images of one value are drawn and swapped together."
+    ),
+    click.option("--common", is_flag=True, help="Compare what both have, where the runs differ."),
+    click.option("--output", type=click.Path(), help="Also write a report: FILE.md or FILE.json."),
     AS_JSON,
 )
 
@@ -461,36 +479,38 @@ def run_document(run: Run) -> dict[str, Any]:
 
 
 @commands.command()
-@click.argument("a", type=click.Path())
-@click.argument("b", type=click.Path())
-@click.option("--metric", "metrics", multiple=True, help="Compare this metric (default: the main ones).")
-@click.option("--by", multiple=True, metavar="COLUMN", help="Also compare slices; two columns are crossed.")
-@click.option("--cluster-by", metavar="COLUMN", help="Images of one value are drawn and swapped together.")
-@click.option("--common", is_flag=True, help="Compare what both have, where the runs differ.")
-@click.option("--output", type=click.Path(), help="Also write a report: FILE.md or FILE.json.")
-@AS_JSON
-def compare(
-    a: str,
-    b: str,
-    metrics: tuple[str, ...],
-    by: tuple[str, ...],
-    cluster_by: str | None,
-    common: bool,
-    output: str | None,
-    as_json: bool,
-) -> None:
+@COMPARED
+def compare(a: str, b: str, output: str | None, as_json: bool, **asked: Any) -> None:
     """Compare run B with run A over the same images.
 
     A and B are folders of runs, or RESULTS/SUITE/MODEL for the latest one. Every score with its difference,
     the interval of that, and p of a sign-flip permutation test; per class, slice and image. Runs whose
     images, classes, rules or truth differ are refused.
     """
+    from segpipe.run.compared import compare_configured
+
+    chosen = compare_config(a, b, asked)
+    show_compared(lambda: compare_configured(chosen), output, as_json=as_json)
+
+
+def compare_config(a: str, b: str, asked: Mapping[str, Any]) -> CompareConfig:
+    """The comparison that a command line asks for, by its options."""
+    from segpipe.config import checked
+    from segpipe.run.compared import CompareConfig
+
+    given = _given(asked)
+    cluster_by = given.pop("cluster_by", None)
+    if cluster_by is not None:
+        given["intervals"] = {"cluster_by": cluster_by}
+    return checked(CompareConfig, {"a": a, "b": b, **given}, source="command line")
+
+
+def show_compared(compare: Callable[[], Comparison], output: str | None, *, as_json: bool) -> None:
+    """Compare, write the report that was asked for, and print the tables."""
     from segpipe.comparison_tables import show_comparison
     from segpipe.reports.comparison import comparison_document, write_comparison
-    from segpipe.run.compared import compare as compare_runs
 
-    asked = {"metrics": metrics, "by": by, "intervals": cluster_by and {"cluster_by": cluster_by}}
-    found = compare_runs(a, b, common=common, **_given(asked))
+    found = compare()
     if output is not None:
         write_comparison(Path(output), found)
     answer(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,6 +47,14 @@ class Difference:
     def value(self) -> float:
         """The difference b - a."""
         return self.b - self.a
+
+    @property
+    def verdict(self) -> Literal["better", "worse"] | None:
+        """What B is, where 0 is not in the interval; None: nothing can be said."""
+        low, high = self.interval.low, self.interval.high
+        if self.improves is None or math.isnan(low) or low <= 0 <= high:
+            return None
+        return "better" if self.improves else "worse"
 
     def document(self) -> dict[str, Any]:
         """As plain data."""

@@ -43,16 +43,39 @@ def comparison_words(comparison: Comparison) -> list[str]:
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     """Scores, classes, slices, images."""
     yield _differences_table("Scores", "score", _shown_aggregates(comparison))
-    for name, differences in comparison.differences.per_class.items():
-        if METRICS[name].by_image:
-            rows = zip(map(printable, comparison.classes.names), differences, strict=True)
-            yield _differences_table(f"{METRICS[name].title} of the classes", "class", rows)
+    yield from class_tables(comparison).values()
     for title in dict.fromkeys(one.title for one in comparison.slices):
         slices = [one for one in comparison.slices if one.title == title]
         first = f", the first {SHOWN} of {len(slices)}" if len(slices) > SHOWN else ""
         own = ((printable(one.name), one.differences.aggregates[HEADLINE]) for one in slices[:SHOWN])
         yield _differences_table(f"Mean IoU of slices by {title}{first}", "slice", own)
-    yield from _images_tables(comparison)
+    yield from image_tables(comparison).values()
+
+
+def class_tables(comparison: Comparison) -> dict[str, Table]:
+    """A row for each class: a table for each metric, by its name."""
+    names = list(map(printable, comparison.classes.names))
+    return {
+        name: _differences_table(
+            f"{METRICS[name].title} of the classes", "class", zip(names, differences, strict=True)
+        )
+        for name, differences in comparison.differences.per_class.items()
+        if METRICS[name].by_image
+    }
+
+
+def image_tables(comparison: Comparison) -> dict[str, Table]:
+    """The images that moved most: `gained` and `lost`, as far as there are any."""
+    columns = (Column("image", number=False, untrusted=True), *map(Column, ("A", "B", "difference")))
+    tables = {}
+    for word, better in (("gained", True), ("lost", False)):
+        rows: Rows = [
+            (printable(name), score_text(a), score_text(b), _signed(b - a))
+            for name, a, b in comparison.images.most(SHOWN, better=better)
+        ]
+        if rows:
+            tables[word] = Table(f"Images that {word} most (mean IoU of the image)", columns, rows)
+    return tables
 
 
 def _shown_aggregates(comparison: Comparison) -> Iterator[tuple[str, Difference]]:
@@ -78,23 +101,12 @@ def _differences_table(title: str, head: str, named: Iterable[tuple[str, Differe
             _signed(one.value),
             _interval(one),
             _p(one.p),
-            _verdict(one),
+            one.verdict or "",
         )
         for name, one in named
     ]
     first = Column(head, number=False, untrusted=head != "score")
     return Table(title, (first, *_FIGURES, Column("B is", number=False)), rows)
-
-
-def _images_tables(comparison: Comparison) -> Iterator[Table]:
-    columns = (Column("image", number=False, untrusted=True), *map(Column, ("A", "B", "difference")))
-    for word, better in (("gained", True), ("lost", False)):
-        rows: Rows = [
-            (printable(name), score_text(a), score_text(b), _signed(b - a))
-            for name, a, b in comparison.images.most(SHOWN, better=better)
-        ]
-        if rows:
-            yield Table(f"Images that {word} most (mean IoU of the image)", columns, rows)
 
 
 def _signed(value: float) -> str:
@@ -109,13 +121,6 @@ def _interval(one: Difference) -> str:
 
 def _p(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _verdict(one: Difference) -> str:
-    """Better or worse where 0 is not in the interval."""
-    if one.improves is None or math.isnan(one.interval.low) or one.interval.low <= 0 <= one.interval.high:
-        return ""
-    return "better" if one.improves else "worse"
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:

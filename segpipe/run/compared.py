@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from segpipe.classes import ClassList
 from segpipe.config import interval_rules, slice_config
 from segpipe.counts.results import ResultsReader
-from segpipe.criteria import IntervalRules
+from segpipe.criteria import IntervalRules, SliceConfig
 from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import chosen_metrics
@@ -29,8 +30,34 @@ from segpipe.metrics.scores import HEADLINE
 from segpipe.metrics.weights import ImageWeights
 from segpipe.run.differing import Obstacles
 from segpipe.run.drawn import check_cluster_column
+from segpipe.run.notify import NotifyConfig
 from segpipe.run.opened import Run, metrics_of, open_run
 from segpipe.run.sliced import cut_slices
+from segpipe.values import Frozen
+
+
+class CompareConfig(Frozen):
+    """Which runs are compared, and how.
+
+    Attributes:
+        a, b: folders of runs, or RESULTS/SUITE/MODEL for the latest one.
+        metrics, by, intervals, common: see `compare`.
+        notify: who is told if B is worse, or cannot be compared with A.
+    """
+
+    a: str = Field(min_length=1)
+    b: str = Field(min_length=1)
+    metrics: tuple[str, ...] | None = None
+    by: SliceConfig | None = None
+    intervals: IntervalRules | None = None
+    common: bool = False
+    notify: NotifyConfig = NotifyConfig()
+
+
+def compare_configured(config: CompareConfig) -> Comparison:
+    """Compare two runs as a configuration says; see `compare`."""
+    asked = {name: getattr(config, name) for name in ("metrics", "by", "intervals", "common")}
+    return compare(config.a, config.b, **asked)
 
 
 def compare(

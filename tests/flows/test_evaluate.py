@@ -20,7 +20,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import Artifact, State
 
 from flows.artifacts import ArtifactProgress, artifact_key, shortened
-from flows.evaluate import count, evaluate, watcher
+from flows.evaluate import count, evaluate
+from flows.parts import watcher
 from segpipe.config import EvaluationConfig
 from segpipe.errors import IncompleteError, InfrastructureError, InputChangedError, InputError, Problem
 from segpipe.run import evaluate as library

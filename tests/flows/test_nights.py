@@ -17,6 +17,7 @@ from prefect.utilities.schema_tools import validate
 
 from flows import command, hooks
 from flows import nightly as nightly_module
+from flows.compare import compare
 from flows.maintenance import maintenance
 from flows.nightly import nightly
 from flows.reprocess import reprocess
@@ -199,7 +200,7 @@ def test_every_deployment_has_parameters_that_its_flow_takes() -> None:
     import yaml
 
     root = Path(__file__).parents[2]
-    flows = {"nightly": nightly, "reprocess": reprocess, "maintenance": maintenance}
+    flows = {"nightly": nightly, "reprocess": reprocess, "compare": compare, "maintenance": maintenance}
     for file in ("prefect.yaml", "docker/prefect.yaml", "docker/compose-prefect.yaml"):
         deployments = yaml.safe_load((root / file).read_text())["deployments"]
         assert [one["name"].partition("-")[0] for one in deployments] == list(flows)

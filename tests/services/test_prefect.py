@@ -139,6 +139,8 @@ def deployments(archive: Path, models: list[str]) -> Path:
         config = one["parameters"]["config"]
         if one["name"] == "maintenance":
             config |= {"results": f"{archive}/results", "verify_buckets": 1}
+        elif one["name"] == "compare":
+            config |= dict.fromkeys(("a", "b"), f"{archive}/results/suite/net_a")
         else:
             one["parameters"]["config"] = values
         for schedule in one.get("schedules", []):
@@ -163,8 +165,8 @@ def test_a_schedule_makes_a_night_that_completes(server: Server, archive: Path) 
         assert keys >= {"suite-nightly", "suite-nightly-stores", "suite-net-a-report", "suite-net-a-link"}
 
         server.run("deployment", "schedule", "clear", "-y", "nightly/nightly")
-        said = server.run("deployment", "run", "maintenance/maintenance", "--watch")
-        assert "Completed" in said
+        for name in ("maintenance", "compare"):
+            assert "Completed" in server.run("deployment", "run", f"{name}/{name}", "--watch")
         values = json.dumps(night_values(archive, models=["net_b"]))
         late = subprocess.run(
             [*PREFECT, "deployment", "run", "nightly/nightly", "--watch", "--param", f"config={values}"],
@@ -182,7 +184,9 @@ def test_a_work_pool_of_containers_takes_its_deployments(server: Server) -> None
     server.run("work-pool", "create", "segpipe-docker", "--type", "docker", "--overwrite")
     server.run("--no-prompt", "deploy", "--all", "--prefect-file", "docker/prefect.yaml")
     found = server.ask("deployments/filter", {"deployments": {"tags": {"all_": ["docker"]}}})
-    assert {one["name"] for one in found} == {"nightly-docker", "reprocess-docker", "maintenance-docker"}
+    assert {one["name"] for one in found} == {
+        f"{name}-docker" for name in ("nightly", "reprocess", "compare", "maintenance")
+    }
     assert {one["job_variables"]["image"] for one in found} == {"segpipe"}
     assert all(
         one["concurrency_limit"] == 1 or one["global_concurrency_limit"]["limit"] == 1 for one in found
