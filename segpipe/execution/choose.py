@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from segpipe.config import ClusterConfig
 from segpipe.counts.counting import BucketPart
+from segpipe.errors import ConfigError
 from segpipe.execution.clusters import ClusterOptions, cluster_options
 from segpipe.execution.loop import Task
 
@@ -28,8 +29,18 @@ def estimate_s(decoded_bytes: int, objects: int) -> float:
 
 
 def choose_cluster(config: ClusterConfig, seconds: float) -> ClusterOptions:
-    """The configured cluster; for `auto`, threads for short work and local processes for long work."""
+    """The configured cluster; for `auto`, threads for short work and local processes for long work.
+
+    Raises:
+        ConfigError: an unknown kind, an unknown or wrong option.
+    """
     if config.kind == "auto":
+        if config.options():
+            message = (
+                f"cluster 'auto': {', '.join(config.options())}: options are of a kind, and auto chooses the "
+                "kind itself: say kind: local or kind: threads"
+            )
+            raise ConfigError(message)
         return cluster_options(ClusterConfig(kind="threads" if seconds < AUTO_THREADS_S else "local"))
     return cluster_options(config)
 

@@ -87,6 +87,8 @@ def _versions() -> Iterator[Finding]:
             yield version_finding(requirement, needed_for="flows")
         elif "cloud" in extra:
             yield version_finding(requirement, needed_for="stores at s3:// and http://")
+        elif "performance" in extra:
+            yield version_finding(requirement, needed_for="Dask's page and performance_report")
         elif "statistics" in extra:
             yield version_finding(requirement, needed_for="components")
 

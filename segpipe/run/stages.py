@@ -14,7 +14,7 @@ from pathlib import Path
 
 from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, Counted, count_task, read_context
-from segpipe.counts.partials import PartialStore
+from segpipe.counts.partials import PartialStore, write_atomically
 from segpipe.counts.results import ResultsReader, write_scores
 from segpipe.errors import (
     IncompleteError,
@@ -25,6 +25,7 @@ from segpipe.errors import (
     problem_list,
 )
 from segpipe.execution.choose import choose_cluster, group_tasks
+from segpipe.execution.clusters import Pool
 from segpipe.execution.loop import run_tasks
 from segpipe.metrics.conventions.scoring import (
     ConventionScore,
@@ -68,6 +69,7 @@ from segpipe.statistics.base import chosen_statistics
 
 COUNTED_NAME = "counted.json"
 REDUCED_NAME = "reduced.json"
+PERFORMANCE_NAME = "dask-report.html"
 PROBLEMS_NAME = "problems.json"
 
 
@@ -207,6 +209,7 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
                 tasks = group_tasks(left, min(planned.tasks, len(left)))
                 work = partial(count_task, str(run))
                 run_tasks(pool, work, tasks, lambda bucket: _ids(run, bucket), on_done, stop)
+                _keep_performance(run, pool, progress)
     finally:
         progress.end()
     quarantined = [problem for counted in results for problem in counted.quarantined]
@@ -225,6 +228,19 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
         seconds=time.monotonic() - started,
     )
     return summary, [problem for counted in results for problem in counted.changed]
+
+
+def _keep_performance(run: Path, pool: Pool, progress: Progress) -> None:
+    """Keep Dask's report with the run if it was asked for; that it cannot be drawn is no reason to fail."""
+    if pool.performance is None:
+        return
+    try:
+        page = pool.performance()
+    except InfrastructureError as error:
+        log_event(run, "warning", logging.WARNING, text=str(error))
+        progress.note(str(error))
+    else:
+        write_atomically(run / PERFORMANCE_NAME, page.encode())
 
 
 def _log_counted(run: Path, counted: Counted) -> None:

@@ -90,7 +90,7 @@ def _impatient(settings: dict[str, Any]) -> None:
     dask_pool.DASK_SETTINGS["distributed.scheduler.worker-ttl"] = settings.get("ttl", "60 s")
     dask_pool.ANSWER_S = loop.LOOK_S = 1.0
     real, patience_s = dask_pool.client_pool, settings.get("patience_s", 60)
-    dask_pool.client_pool = lambda client, slots, *_: real(client, slots, patience_s)
+    dask_pool.client_pool = lambda client, slots, **_: real(client, slots, patience_s=patience_s)
 
 
 def main() -> None:

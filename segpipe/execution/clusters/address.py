@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, model_validator
 
 from segpipe.errors import InfrastructureError
-from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool
+from segpipe.execution.clusters.base import CLUSTERS, DaskOptions, MemoryBytes, Pool
 from segpipe.execution.clusters.starting import error_words
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Certificates(BaseModel):
 
 
 @CLUSTERS.register("address")
-class Address(ClusterOptions):
+class Address(DaskOptions):
     """Options: `address` of the scheduler, `tls`, and for the plan `workers` and `memory_limit` of each.
 
     An address `tls://host:8786` needs `tls: {ca_file, cert, key}`, paths of PEM files; `tcp://` is for a
@@ -87,7 +87,8 @@ class Address(ClusterOptions):
 
         with quiet_dask(), self._connected() as client:
             wait_for_worker(client, CONNECT_S, f"no worker at {self.address} within {CONNECT_S} s. {ADVICE}")
-            with client_pool(client, sum(client.nthreads().values())) as pool:
+            slots = sum(client.nthreads().values())
+            with client_pool(client, slots, performance=self.performance_report) as pool:
                 yield pool
 
     def _connected(self) -> Client:

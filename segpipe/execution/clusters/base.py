@@ -30,6 +30,8 @@ class Pool:
         killed: whether an error says that a task took its worker with it.
         workers: how many workers there are now.
         patience_s: how long it may be without any worker before it is given up.
+        performance: draws Dask's report on all that was done until now, an HTML page; None: it was not asked
+            for.
     """
 
     executor: Executor
@@ -37,6 +39,7 @@ class Pool:
     killed: Callable[[BaseException], bool] = lambda _: False
     workers: Callable[[], int] = lambda: 1
     patience_s: float = NO_WORKERS_S
+    performance: Callable[[], str] | None = None
 
 
 def memory_bytes(value: Any) -> Any:
@@ -84,6 +87,12 @@ class ClusterOptions(BaseModel):
         Raises:
             InfrastructureError: it does not start.
         """
+
+
+class DaskOptions(ClusterOptions):
+    """Options of every kind that is Dask: `performance_report`, whether its report is kept with the run."""
+
+    performance_report: bool = False
 
 
 KIND_MODULES = ("threads", "local", "address", "batch", "kubernetes")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, DirectoryPath, Field
 
 from segpipe.errors import ConfigError
-from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool
+from segpipe.execution.clusters.base import CLUSTERS, DaskOptions, MemoryBytes, Pool
 from segpipe.execution.clusters.starting import CLOSE_S, started
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _plain_path(path: Path) -> Path:
     return path.absolute()
 
 
-class Batch(ClusterOptions):
+class Batch(DaskOptions):
     """Options: `jobs`, `workers_per_job`, `memory_limit` of a worker, `queue`, `account`, `walltime`, ...
 
     `interface` is the network interface (`ib0`) by which the nodes reach this machine. Everything between
@@ -119,6 +119,7 @@ class Batch(ClusterOptions):
                 self.slots(),
                 first_worker_s=self.start_timeout_s,
                 no_workers=no_workers,
+                performance=self.performance_report,
                 patience_s=self.start_timeout_s,
             ) as pool:
                 yield pool

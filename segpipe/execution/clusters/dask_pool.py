@@ -13,6 +13,7 @@ from distributed.utils import silence_logging_cmgr
 
 from segpipe.errors import InfrastructureError
 from segpipe.execution.clusters.base import NO_WORKERS_S, Pool
+from segpipe.execution.clusters.performance import recording
 from segpipe.execution.clusters.starting import CLOSE_S, Closable, error_words
 
 KILLED_WORKERS = 2
@@ -61,7 +62,13 @@ def quiet_dask() -> Iterator[None]:
 
 @contextmanager
 def cluster_pool(
-    cluster: Any, slots: int, *, first_worker_s: float, no_workers: str, patience_s: float = NO_WORKERS_S
+    cluster: Any,
+    slots: int,
+    *,
+    first_worker_s: float,
+    no_workers: str,
+    performance: bool,
+    patience_s: float = NO_WORKERS_S,
 ) -> Iterator[Pool]:
     """A cluster that was started, as a pool of tasks once it has a first worker; closed on every way out.
 
@@ -70,14 +77,16 @@ def cluster_pool(
         slots: tasks that will run at a time when all workers are there.
         first_worker_s: how long the first of them may take.
         no_workers: what to say if there is none by then.
+        performance: record what is done, for Dask's report on it.
         patience_s: how long it may be without any later.
 
     Raises:
         InfrastructureError: no worker came.
+        ConfigError: the scheduler cannot draw the report.
     """
     with quiet_dask(), _closed_after(cluster), distributed.Client(cluster, set_as_default=False) as client:
         wait_for_worker(client, first_worker_s, no_workers)
-        with client_pool(client, slots, patience_s) as pool:
+        with client_pool(client, slots, performance=performance, patience_s=patience_s) as pool:
             yield pool
 
 
@@ -94,8 +103,11 @@ def wait_for_worker(client: distributed.Client, seconds: float, no_workers: str)
 
 
 @contextmanager
-def client_pool(client: distributed.Client, slots: int, patience_s: float = NO_WORKERS_S) -> Iterator[Pool]:
+def client_pool(
+    client: distributed.Client, slots: int, *, performance: bool = False, patience_s: float = NO_WORKERS_S
+) -> Iterator[Pool]:
     """A connected client as a pool of tasks."""
+    report = recording(client) if performance else None
     executor = client.get_executor(pure=False)
     try:
         yield Pool(
@@ -104,6 +116,7 @@ def client_pool(client: distributed.Client, slots: int, patience_s: float = NO_W
             killed=lambda error: isinstance(error, distributed.KilledWorker),
             workers=lambda: _num_workers(client),
             patience_s=patience_s,
+            performance=report,
         )
     finally:
         executor.shutdown(wait=False)

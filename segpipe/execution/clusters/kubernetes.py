@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from segpipe.errors import ConfigError
-from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool
+from segpipe.execution.clusters.base import CLUSTERS, DaskOptions, MemoryBytes, Pool
 from segpipe.execution.clusters.starting import started
 
 IDLE_S = 900
@@ -45,7 +45,7 @@ class Volume(BaseModel):
 
 
 @CLUSTERS.register("kubernetes")
-class Kubernetes(ClusterOptions):
+class Kubernetes(DaskOptions):
     """Options: `image`, `workers`, `memory_limit` and `cpus` of each, `namespace`, `volumes` and so on.
 
     `image` has segpipe of this version in it. `secrets` names Secrets of the namespace whose entries the
@@ -106,6 +106,7 @@ class Kubernetes(ClusterOptions):
                 self.slots(),
                 first_worker_s=self.start_timeout_s,
                 no_workers=no_workers,
+                performance=self.performance_report,
                 patience_s=self.start_timeout_s,
             ) as pool:
                 yield pool

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psutil
 from pydantic import Field
 
-from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, MemoryBytes, Pool, cores
+from segpipe.execution.clusters.base import CLUSTERS, DaskOptions, MemoryBytes, Pool, cores
 from segpipe.execution.clusters.starting import started
 
 START_S = 180
@@ -23,7 +23,7 @@ ADVICE = (
 
 
 @CLUSTERS.register("local")
-class Local(ClusterOptions):
+class Local(DaskOptions):
     """Options: `workers` (as many as cores if not said), `memory_limit` of each (`2 GiB`, else a share)."""
 
     workers: int | None = Field(default=None, ge=1, le=1024)
@@ -67,5 +67,11 @@ class Local(ClusterOptions):
                 ADVICE,
             )
             no_workers = f"{WHAT} had no worker within {START_S} s. {ADVICE}"
-            with cluster_pool(cluster, self.slots(), first_worker_s=START_S, no_workers=no_workers) as pool:
+            with cluster_pool(
+                cluster,
+                self.slots(),
+                first_worker_s=START_S,
+                no_workers=no_workers,
+                performance=self.performance_report,
+            ) as pool:
                 yield pool

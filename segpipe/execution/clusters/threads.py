@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from segpipe.execution.clusters.base import CLUSTERS, ClusterOptions, Pool, cores
 
@@ -17,6 +18,14 @@ class Threads(ClusterOptions):
     """Options: `threads`, as many as there are cores if not said."""
 
     threads: int | None = Field(default=None, ge=1, le=1024)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_report(cls, values: Any) -> Any:
+        if "performance_report" in values:
+            message = "performance_report is a report of Dask, and threads are not Dask: say kind: local"
+            raise ValueError(message)
+        return values
 
     def slots(self) -> int:
         """Tasks that would run at a time."""
