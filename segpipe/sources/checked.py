@@ -25,10 +25,17 @@ class ExpectedObjects:
         storage: where they lie.
         path: the array within the store.
         expected: chunk key, relative to the array -> what the inventory saw; None: no such object.
+        most_bytes: of an object that are read at once; None: its size was looked at before.
     """
 
-    def __init__(self, storage: Storage, path: str, expected: Mapping[str, ObjectInfo | None]) -> None:
-        self.storage, self.path, self.expected = storage, path, expected
+    def __init__(
+        self,
+        storage: Storage,
+        path: str,
+        expected: Mapping[str, ObjectInfo | None],
+        most_bytes: int | None = None,
+    ) -> None:
+        self.storage, self.path, self.expected, self.most_bytes = storage, path, expected, most_bytes
         self._verified: dict[str, ObjectInfo] = {}
 
     def listed(self, chunk_key: str) -> ObjectInfo | None:
@@ -49,9 +56,12 @@ class ExpectedObjects:
         Raises:
             InputChangedError: the object is not what the inventory saw.
             EOFError: the object is empty; zarr-python would take an empty shard for a missing one.
+            ValueError: it is far larger than a chunk.
             OSError: it cannot be read.
         """
         listed = self.listed(chunk_key)
+        if listed is not None and self.most_bytes is not None:
+            _check_size(listed, start, stop, self.most_bytes)
         if listed is not None and listed.content:
             return _part(self._verified_bytes(chunk_key, listed, start, stop), chunk_key)
         blob = self.storage.get(join(self.path, chunk_key), start, stop)
@@ -158,6 +168,16 @@ def _bounds(byte_range: ByteRequest | None) -> tuple[int, int | None]:
         case SuffixByteRequest(suffix):
             return -suffix, None
     return 0, None
+
+
+def _check_size(listed: ObjectInfo, start: int, stop: int | None, most_bytes: int) -> None:
+    """Refuse to hold more than a chunk can take, whatever lies there; one known by its hash is read whole."""
+    first = start if start >= 0 else max(0, listed.size + start)
+    last = listed.size if stop is None else min(stop, listed.size)
+    size = listed.size if listed.content else last - first
+    if size > most_bytes:
+        message = f"{size:,} bytes stored, and a chunk of this array takes at most {most_bytes:,}"
+        raise ValueError(message)
 
 
 def _part(data: bytes, chunk_key: str) -> bytes:

@@ -17,7 +17,7 @@ from segpipe.sources.codecs import Chain
 from segpipe.sources.damage import DamagedChunkError, damage_problem, inner_words
 from segpipe.sources.fetching import Outcome, attempt, fetched, requests_at_once
 from segpipe.sources.metadata import ArrayMeta
-from segpipe.sources.shards import EMPTY, ShardIndexes, joined_ranges
+from segpipe.sources.shards import EMPTY, ShardIndexes, joined_ranges, most_stored_bytes
 from segpipe.sources.storage import ObjectInfo, Storage
 
 
@@ -71,7 +71,7 @@ class DirectReader:
         chain: Chain,
     ) -> None:
         self.meta = meta
-        self._objects = ExpectedObjects(storage, meta.path, expected)
+        self._objects = ExpectedObjects(storage, meta.path, expected, most_stored_bytes(meta, meta.chunks))
         self._chain = chain
         self._shards = None if meta.inner_chunks is None else ShardIndexes(meta, self._objects)
         self._unit = meta.inner_chunks or meta.chunks

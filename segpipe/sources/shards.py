@@ -23,6 +23,19 @@ SPAN_BYTES = 16 << 20
 """Ranges are joined up to this size."""
 
 
+STORED_PER_DECODED, STORED_MORE_BYTES = 8, 64 << 20
+"""No chunk takes more: so many times its decoded bytes (codecs may write text), and the index of a shard.
+More is never held in memory."""
+
+
+def most_stored_bytes(meta: ArrayMeta, unit: tuple[int, ...]) -> int:
+    """The most bytes that are read for a chunk, an inner chunk or a shard of this shape.
+
+    An object may have any size, and hold a chunk that was never that large.
+    """
+    return STORED_PER_DECODED * math.prod(unit) * meta.dtype.itemsize + STORED_MORE_BYTES
+
+
 class ShardIndexes:
     """The checked indexes of the shards of an array, each read once.
 
@@ -38,7 +51,7 @@ class ShardIndexes:
             unit // inner for unit, inner in zip(meta.chunks, meta.inner_chunks, strict=True)
         )
         self._location, self._big_endian, self._has_crc = shard_index(meta.document)
-        self._objects = objects
+        self._objects, self._most_bytes = objects, most_stored_bytes(meta, meta.inner_chunks)
         self._indexes: dict[str, NDArray[np.uint64]] = {}
 
     def get(self, key: str) -> NDArray[np.uint64]:
@@ -62,7 +75,7 @@ class ShardIndexes:
         assert data is not None
         assert listed is not None
         index = parse_index(data, self.per_shard, big_endian=self._big_endian, has_crc=self._has_crc)
-        check_index(index, listed.size)
+        check_index(index, listed.size, self._most_bytes)
         return index
 
 
@@ -86,8 +99,8 @@ def parse_index(
     return pairs.reshape(*per_shard, 2).astype(np.uint64)
 
 
-def check_index(index: NDArray[np.uint64], object_bytes: int) -> None:
-    """Every inner chunk is stored within the object, with at least one byte, or not at all.
+def check_index(index: NDArray[np.uint64], object_bytes: int, most_bytes: int) -> None:
+    """Every inner chunk is stored within the object, with 1 to `most_bytes` bytes, or not at all.
 
     Raises:
         ValueError: one is not. zarr-python would read a chunk of no bytes as fill value.
@@ -98,6 +111,9 @@ def check_index(index: NDArray[np.uint64], object_bytes: int) -> None:
     inside = (length > 0) & (offset <= size) & (length <= size - np.minimum(offset, size))
     if not (empty | inside).all():
         message = "the shard's index names bytes outside of the object"
+        raise ValueError(message)
+    if (length[~empty] > most_bytes).any():
+        message = f"the shard's index names an inner chunk of more than {most_bytes:,} bytes"
         raise ValueError(message)
 
 

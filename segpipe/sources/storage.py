@@ -24,6 +24,9 @@ RACY_S = 2.0
 HASH_THREADS = 4
 """How many objects are read at once to be hashed; hashing lets go of the interpreter's lock."""
 
+HASHED_AT_ONCE_BYTES = 64 << 20
+"""Of an object, by each of these."""
+
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 """Without O_NONBLOCK a pipe in place of a chunk would wait for a writer for ever."""
 
@@ -340,10 +343,18 @@ def content_hashed(
     """
 
     def hashed(key: str) -> ObjectInfo:
-        blob = storage.get(key)
-        if blob is None:
-            raise InputChangedError(changed_problem(storage.url, key, "it vanished"))
-        return replace(blob.info, content=content_hash(blob.data))
+        # Piece by piece: an object may be of any size.
+        digest, done, seen = blake2b(digest_size=20), 0, None
+        while seen is None or done < seen.size:
+            small = listing[key].size <= HASHED_AT_ONCE_BYTES
+            blob = storage.get(key) if small else storage.get(key, done, done + HASHED_AT_ONCE_BYTES)
+            if blob is None:
+                raise InputChangedError(changed_problem(storage.url, key, "it vanished"))
+            if (seen is not None and blob.info != seen) or not (blob.data or done == blob.info.size):
+                raise InputChangedError(changed_problem(storage.url, key, "it was written while it was read"))
+            seen, done = blob.info, done + len(blob.data)
+            digest.update(blob.data)
+        return replace(seen, content=digest.hexdigest())
 
     wanted = list(keys)
     with ThreadPoolExecutor(HASH_THREADS) as threads:

@@ -14,7 +14,7 @@ from segpipe.sources.boxes import Box, check_box, chunk_box, common, relative, r
 from segpipe.sources.checked import ExpectedObjects, open_checked
 from segpipe.sources.damage import DamagedChunkError, damage_problem, inner_words
 from segpipe.sources.metadata import ArrayMeta
-from segpipe.sources.shards import EMPTY, ShardIndexes
+from segpipe.sources.shards import EMPTY, ShardIndexes, most_stored_bytes
 from segpipe.sources.storage import ObjectInfo, Storage
 
 
@@ -23,7 +23,7 @@ class ZarrReader:
 
     def __init__(self, meta: ArrayMeta, storage: Storage, expected: Mapping[str, ObjectInfo | None]) -> None:
         self.meta = meta
-        self._objects = ExpectedObjects(storage, meta.path, expected)
+        self._objects = ExpectedObjects(storage, meta.path, expected, most_stored_bytes(meta, meta.chunks))
         self._array = open_checked(meta, self._objects)
         self._shards = None if meta.inner_chunks is None else ShardIndexes(meta, self._objects)
         self._labels = np.dtype(np.uint8) if meta.dtype.kind == "b" else meta.dtype.newbyteorder("=")

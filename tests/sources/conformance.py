@@ -17,6 +17,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 
 from segpipe.config import LayoutConfig
 from segpipe.errors import ConfigError, InputChangedError, InputError
+from segpipe.sources import storage as storage_module
 from segpipe.sources.boxes import Box
 from segpipe.sources.layouts import LAYOUTS, ImageSet, find_images
 from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
@@ -114,6 +115,15 @@ class StorageTests:
         hashed = content_hashed(storage, storage.list(), ["a", "b"])
         assert hashed["a"].fingerprint == hashed["b"].fingerprint == f"content:{content_hash(b'same')}"
         assert hashed["c"] == storage.list()["c"]
+
+    def test_large_objects_are_hashed_in_pieces(
+        self, storage: Storage, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(storage_module, "HASHED_AT_ONCE_BYTES", 3)
+        writer.put("a", b"abcdefgh")
+        writer.put("b", b"abcdef")
+        hashed = content_hashed(storage, storage.list(), ["a", "b"])
+        assert [hashed[key].content for key in "ab"] == [content_hash(b"abcdefgh"), content_hash(b"abcdef")]
 
     def test_hashing_an_object_that_vanished_is_an_error(self, storage: Storage, writer: Writer) -> None:
         writer.put("a", b"x")

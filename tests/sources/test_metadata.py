@@ -323,6 +323,17 @@ class TestViews:
             seen.node("")
         assert storage.reads == []
 
+    def test_a_huge_document_is_no_consolidated_one_for_its_size(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_group(tmp_path, {"image": label_maps((4, 4))})
+        monkeypatch.setattr(metadata, "MAX_DOCUMENT_BYTES", 1 << 20)
+        os.truncate(tmp_path / "image/zarr.json", 1 << 24)
+        storage, seen = watched(tmp_path)
+        with pytest.raises(InputError, match=r"zarr\.json of 16 MiB, expected at most 1 MiB"):
+            seen.node("image")
+        assert "image/zarr.json" not in storage.reads
+
     def test_consolidated_metadata_may_be_as_large_as_what_they_stand_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

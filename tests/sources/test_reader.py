@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import zarr
 
 from segpipe.errors import InputError
+from segpipe.sources import shards
 from segpipe.sources.boxes import Box
 from segpipe.sources.reader import DamagedChunkError, LabelReader, open_reader
 from segpipe.sources.shards import check_index, parse_index
@@ -136,10 +138,28 @@ def test_an_index_without_checksum_must_stay_within_the_object(opener: OpenReade
 def test_an_inner_chunk_of_no_bytes_is_damage_and_not_fill_value() -> None:
     """zarr-python reads a length of 0 as fill value; both fields of an absent chunk must say so."""
     empty = np.iinfo(np.uint64).max
-    check_index(np.array([[0, 4], [empty, empty], [4, 6]], np.uint64), 10)
+    check_index(np.array([[0, 4], [empty, empty], [4, 6]], np.uint64), 10, 6)
     for pair in ([3, 0], [4, 7], [11, 1], [empty, 4], [4, empty], [empty - np.uint64(1), 3]):
         with pytest.raises(ValueError, match="outside of the object"):
-            check_index(np.array([pair], np.uint64), 10)
+            check_index(np.array([pair], np.uint64), 10, 6)
+
+
+def test_an_inner_chunk_may_not_take_more_than_a_chunk_can() -> None:
+    """A shard may be as large as its disk; what is read of it at once may not."""
+    with pytest.raises(ValueError, match="an inner chunk of more than 6 bytes"):
+        check_index(np.array([[0, 7]], np.uint64), 10, 6)
+
+
+def test_an_object_far_larger_than_a_chunk_is_damage_and_is_not_read(
+    opener: OpenReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may claim any size and take no space: its bytes must not come into memory."""
+    write(tmp_path, label_maps())
+    monkeypatch.setattr(shards, "STORED_MORE_BYTES", 0)
+    chunk = next(path for path in tmp_path.rglob("c/0/*/*") if path.is_file())
+    os.truncate(chunk, 1 << 28)
+    with pytest.raises(DamagedChunkError, match=r"268,435,456 bytes stored, and a chunk of this array"):
+        reader_of(tmp_path, opener=opener).read(window(slice(0, 1)))
 
 
 def test_an_inner_chunk_of_no_bytes_is_never_read_as_background(opener: OpenReader, tmp_path: Path) -> None:

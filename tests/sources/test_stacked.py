@@ -108,6 +108,7 @@ class TestIds:
         [
             (["a", "b", "a"], r"ids given more than once: 'a' \(2 times\)"),
             (["a", "", " "], "empty ids at positions 1, 2"),
+            (["a", "b", "c" * 4097], "an id of 4,097 letters, expected at most 4,096"),
             (["a", "b"], "2 ids in the attribute `image_ids` of the array, expected 3"),
             ("abc", "`image_ids` that is no list of texts"),
             (["a", "b", 1.5], "`image_ids` that is no list of texts"),

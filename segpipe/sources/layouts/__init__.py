@@ -29,6 +29,9 @@ FLOAT_ADVICE = (
     "open and write them with mask_and_scale=False"
 )
 
+MAX_ID_LETTERS = 4096
+"""Of an id: as many as a path may have."""
+
 DIMENSION_ADVICE = {
     2: "set `layout: grouped` on the group above if each of its arrays is one image, `raster` for a scene",
     3: "set `layout: stacked` for images (image, y, x), `layout: volume` for a volume (z, y, x)",
@@ -250,7 +253,11 @@ def label_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
 
 
 def id_problems(view: StoreView, array: str, ids: Sequence[str]) -> list[Problem]:
-    """Empty ids, ids that are no text, and ids that are given twice."""
+    """Empty and endless ids, ids that are no text, and ids that are given twice."""
+    longest = max(map(len, ids), default=0)
+    if longest > MAX_ID_LETTERS:
+        found, expected = f"an id of {longest:,} letters", f"at most {MAX_ID_LETTERS:,}"
+        return [problem(view, "ids", found, expected, array=array)]
     if len(set(ids)) == len(ids) and all(map(str.strip, ids)) and _is_text("".join(ids)):
         return []
     problems = []
