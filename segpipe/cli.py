@@ -371,7 +371,20 @@ def plan(config: str | None, overrides: tuple[str, ...], as_json: bool, **option
 
 @commands.command()
 @CONFIGURED
-def evaluate(config: str | None, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
+@click.option("--no-cache", is_flag=True, help="Count everything anew (cache.use=false).")
+@click.option(
+    "--verify-cache",
+    metavar="PERCENT",
+    help="Count so many of a hundred buckets again, and compare (cache.verify_percent=PERCENT).",
+)
+def evaluate(
+    config: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    no_cache: bool,
+    verify_cache: str | None,
+    **options: Any,
+) -> None:
     """Evaluate predictions against truth.
 
     What has been counted already is not read again: the same command goes on where one was stopped.
@@ -379,6 +392,9 @@ def evaluate(config: str | None, overrides: tuple[str, ...], as_json: bool, **op
     from segpipe.run.evaluate import evaluate_models
     from segpipe.terminal import shown_progress
 
+    overrides += ("cache.use=false",) * no_cache
+    if verify_cache is not None:
+        overrides += (f"cache.verify_percent={verify_cache.removesuffix('%')}",)
     chosen = chosen_config(config, options, overrides)
     with shown_progress(sys.stderr) as progress:
         paths = show_incomplete(lambda: evaluate_models(chosen, progress=progress), as_json=as_json)
@@ -569,6 +585,33 @@ def gate(run: str, config: str | None, as_json: bool) -> int:
     report = judge(run, config)
     answer(report.document, lambda console: print_gates(console, report), as_json=as_json)
     return EXIT_OK if report.passed else EXIT_GATE
+
+
+@commands.command()
+@click.argument("results", default="results", type=click.Path())
+@click.option("--remove", is_flag=True, help="Remove the counts that no run names and that are old.")
+@click.option("--keep-days", type=float, metavar="DAYS", help="How old they must be (default: 14).")
+@click.option("--verify", type=int, metavar="BUCKETS", help="Count so many of each model again, and compare.")
+@AS_JSON
+def cache(results: str, remove: bool, keep_days: float | None, verify: int | None, as_json: bool) -> int:
+    """Show the kept counts of a results folder; tidy up, and compare some with a recount.
+
+    RESULTS is the folder of the results. Counts are kept as long as a published run names them. What is not
+    as it was written is exit code 4.
+    """
+    from segpipe.config import checked
+    from segpipe.run.maintenance import MaintenanceConfig, maintenance
+
+    asked = {"keep_days": keep_days, "verify_buckets": verify or 0, "dry_run": not remove}
+    done = maintenance(
+        checked(MaintenanceConfig, {"results": results} | _given(asked), source="command line")
+    )
+    answer(
+        done.document,
+        lambda console: console.print(done.text(), markup=False, soft_wrap=True),
+        as_json=as_json,
+    )
+    return done.exit_code
 
 
 @commands.command("import")

@@ -452,6 +452,18 @@ def _config_mistakes() -> Iterator[None]:
         raise ValueError(str(error)) from None
 
 
+class CacheConfig(Frozen):
+    """What becomes of counts that are there already.
+
+    Attributes:
+        use: they are not counted again; otherwise everything is counted anew, and they are replaced.
+        verify_percent: of a hundred buckets so many are counted again all the same, and compared.
+    """
+
+    use: bool = True
+    verify_percent: float = Field(default=0.0, ge=0, le=100, allow_inf_nan=False)
+
+
 Layout = Annotated[LayoutConfig, BeforeValidator(_layout, json_schema_input_type=str | LayoutConfig)]
 Cluster = Annotated[ClusterConfig, BeforeValidator(_cluster, json_schema_input_type=str | ClusterConfig)]
 
@@ -511,6 +523,7 @@ class EvaluationConfig(Frozen):
     fingerprint: Literal["metadata", "content"] = "metadata"
     bucket_images: int = Field(default=64, ge=1, le=100_000)
     max_read_amplification: float = Field(default=4.0, ge=1.0)
+    cache: CacheConfig = CacheConfig()
     cluster: Cluster = ClusterConfig()
 
     @model_validator(mode="before")

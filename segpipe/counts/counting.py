@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from math import prod
 from pathlib import Path
@@ -23,6 +23,7 @@ from segpipe.counts.workers import check_code, check_sees, code_version
 from segpipe.errors import InputChangedError, Problem
 from segpipe.planning.bucket import CONFUSION, Bucket
 from segpipe.planning.plan_file import num_buckets, read_buckets, written_at
+from segpipe.planning.recount import Recount
 from segpipe.sources.reader import DamagedChunkError
 from segpipe.statistics.base import Counts, Statistic, chosen_statistics
 from segpipe.statistics.batches import (
@@ -60,6 +61,7 @@ class CountingContext:
         pred_stored_as: the representation of the predictions.
         other_rules: of a second prediction that statistics read.
         small_objects: objects of truth whose pixels are ignored.
+        recount: buckets that are counted anew, whatever is there.
     """
 
     truth_store: str
@@ -75,6 +77,7 @@ class CountingContext:
     pred_stored_as: str = "labels"
     other_rules: LabelRules | None = None
     small_objects: SmallObjects | None = None
+    recount: Recount = field(default_factory=Recount)
 
     @property
     def stores(self) -> dict[str, str]:
@@ -97,6 +100,7 @@ class CountingContext:
             rules: LabelRules | None = getattr(self, name)
             values[name] = rules and {"num_classes": rules.num_classes, "codes": rules.identity}
         values["small_objects"] = self.small_objects and self.small_objects.model_dump()
+        values["recount"] = asdict(self.recount)
         write_atomically(run / CONTEXT_NAME, json.dumps(values, indent=1).encode())
 
 
@@ -113,7 +117,8 @@ def _context(run: Path, written: tuple[int, ...]) -> CountingContext:
         values[name] = rules and LabelRules(rules["num_classes"], dict(rules["codes"]))
     tuples = {name: tuple(values[name]) for name in ("companions", "statistics")}
     small = values["small_objects"] and SmallObjects(**values["small_objects"])
-    return CountingContext(**{**values, **tuples, "small_objects": small})
+    recount = Recount(**values["recount"])
+    return CountingContext(**{**values, **tuples, "small_objects": small, "recount": recount})
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class Counted:
         images, pixels, stored_bytes: how much was counted and kept.
         quarantined: the images that could not be read, with the reason.
         changed: what is not as the inventory saw it; nothing of the bucket is kept then.
+        differing: counts that were there and are not those of a recount; they were replaced.
     """
 
     bucket: int
@@ -142,6 +148,7 @@ class Counted:
     stored_bytes: int = 0
     quarantined: list[Problem] = field(default_factory=list)
     changed: list[Problem] = field(default_factory=list)
+    differing: list[Problem] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -262,7 +269,7 @@ def _count_labels(window: _Window, job: _Job) -> dict[str, Counts]:
 def _keep(job: _Job, part: BucketPart, item: Counted) -> Counted:
     """A whole bucket goes to the store that all runs share, what is less to the folder of this run."""
     if tuple(job.ids) == job.bucket.ids:
-        _keep_whole(job)
+        item.differing.extend(_keep_whole(job))
     else:
         for counted, partial in job.partials().items():
             name = part_name(job.bucket.number, part.first, counted)
@@ -270,10 +277,19 @@ def _keep(job: _Job, part: BucketPart, item: Counted) -> Counted:
     return _with_amounts(item, part, job)
 
 
-def _keep_whole(job: _Job) -> None:
+def _keep_whole(job: _Job) -> list[Problem]:
+    """Keep the counts of a whole bucket; where it was counted anew, which of the old ones were others."""
     store = PartialStore(Path(job.context.partials))
+    differing: list[Problem] = []
     for name, partial in job.partials().items():
-        store.write(job.bucket.keys[name][0], partial)
+        keys = job.bucket.keys[name]
+        if job.context.recount.wants(job.bucket.key) and store.holds_other(partial, *keys):
+            found = f"counts ({name}) that are not those of a recount"
+            advice = "look at the memory and the disk of the machines that counted; the new counts are kept"
+            where = {"store": str(store.path(keys[0])), "image": job.bucket.ids[0]}
+            differing.append(Problem(kind="verification", found=found, advice=advice, **where))
+        store.write(keys[0], partial)
+    return differing
 
 
 def part_name(bucket: int, first: int | str, name: str) -> str:
@@ -345,8 +361,8 @@ def _load_all(
 def _job(run: Path, bucket: Bucket) -> _Job:
     """A bucket with all of it that is missing; what asks for no statistics has nothing else to look up."""
     context = read_context(run)
-    if not bucket.statistics:
-        return _Job(run, context, bucket)
+    if not bucket.statistics or context.recount.wants(bucket.key):
+        return _Job(run, context, bucket, frozenset(bucket.keys))
     store = PartialStore(Path(context.partials))
     return _Job(
         run, context, bucket, frozenset(name for name in bucket.keys if not store.has(*bucket.keys[name]))
@@ -363,8 +379,11 @@ def _companions(run: Path, part: BucketPart, bucket: Bucket) -> Iterator[_Job]:
             getattr(own, name) == getattr(bucket, name)
             for name in ("ids", "sizes", "truth", "overlays", "filled")
         )
-        store = PartialStore(Path(read_context(folder).partials))
-        if same and not all(store.has(*keys) for keys in own.keys.values()):
+        context = read_context(folder)
+        store = PartialStore(Path(context.partials))
+        # What is counted anew is compared in its own turn.
+        done = context.recount.wants(own.key) or all(store.has(*keys) for keys in own.keys.values())
+        if same and not done:
             yield _job(folder, own)
 
 

@@ -234,6 +234,15 @@ class PartialStore:
             self.path(key).unlink(missing_ok=True)
             return None
 
+    def holds_other(self, partial: Partial | StatisticPartial, key: str, whole_key: str = "") -> bool:
+        """Whether a partial of a key, or of the larger bucket, is there with other counts than these."""
+        kind: type[Any] = type(partial)
+        old = self.read_as(kind, key)
+        if old is None and whole_key:
+            larger = self.read_as(kind, whole_key)
+            old = larger and larger.take(partial.ids)
+        return old is not None and encode(old, key) != encode(partial, key)
+
     def write(self, key: str, partial: Partial | StatisticPartial) -> None:
         """Write a partial whole or not at all."""
         write_atomically(self.path(key), encode(partial, key))

@@ -23,7 +23,7 @@ from pydantic import Field
 from segpipe.config import PARTIALS_FOLDER
 from segpipe.counts.counting import PLAN_NAME, BucketPart, count_in_memory, read_context
 from segpipe.counts.partials import DamagedPartialError, Partial, PartialStore, decode, encode
-from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, InputError, Problem, SegpipeError
+from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, ConfigError, InputError, Problem, SegpipeError
 from segpipe.planning.plan_file import named_keys, num_buckets, read_buckets
 from segpipe.run.history import add_row, has_row, model_folders, published_runs
 from segpipe.run.latest import read_latest
@@ -149,7 +149,14 @@ def run_maintenance(
     verify: Callable[[MaintenanceConfig], Verified] | None = None,
     note: Callable[[str], None] = lambda words: None,
 ) -> Maintained:
-    """Do all of it but tell people; a flow gives two of the parts as tasks."""
+    """Do all of it but tell people; a flow gives two of the parts as tasks.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if not Path(config.results).is_dir():
+        message = f"results: no such folder {config.results!r}; name the one that evaluations write to"
+        raise ConfigError(message)
     with hold(Path(config.results) / LEASE_NAME, "maintenance", waiting=note):
         rows = repair_history(Path(config.results))
         collected = (collect or collect_partials)(config)

@@ -161,22 +161,29 @@ def count(
     Raises:
         IncompleteError: nothing at all was counted until then.
         InputChangedError: label maps changed after the inventory; what was counted of the others is kept.
-        InfrastructureError: the cluster was lost; what was counted is kept.
+        InfrastructureError: the cluster was lost, or a recount shows that counts were wrong; what was counted
+            is kept.
     """
     with _stage(run, "count"):
         if companions:
             replace(read_context(run), companions=tuple(map(str, companions))).write(run)
-        summary, changed = _count(run, progress, until)
+        summary, changed, differing = _count(run, progress, until)
         write_json(run / COUNTED_NAME, asdict(summary))
         if summary.stopped and len(summary.given_up) == summary.buckets:
             message = f"nothing was counted before the deadline\n{problem_list(summary.quarantined)}"
             raise IncompleteError(message, summary.quarantined)
         if changed:
             raise InputChangedError(changed)
+        if differing and read_context(run).recount.trusted:
+            message = f"counts that were kept are wrong: {problem_list(differing)}"
+            raise InfrastructureError(message)
         return summary
 
 
-def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[CountSummary, list[Problem]]:
+def _count(
+    run: Path, progress: Progress, until: datetime | None
+) -> tuple[CountSummary, list[Problem], list[Problem]]:
+    """Count; what was done, what changed meanwhile, and which counts that were there were wrong."""
     config, planned = run_config(run), _planned(run)
     left, since = _left(run)
     # Parts of an earlier try of this stage: what they hold is counted anew.
@@ -198,6 +205,8 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
         _log_counted(run, counted)
         for problem in counted.quarantined:
             progress.note(f"quarantined: {problem.sentence()}")
+        for problem in counted.differing:
+            progress.note(f"replaced: {problem.sentence()}")
         progress.advance(Work(counted.images, counted.pixels, counted.stored_bytes))
 
     started = time.monotonic()
@@ -215,11 +224,12 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
     quarantined = [problem for counted in results for problem in counted.quarantined]
     given_up = {counted.bucket for counted in results if counted.quarantined}
     # What was running when the time came may have been kept all the same.
-    late = sorted(set(_left(run)[0]) - given_up) if stop() else []
+    done_now = {counted.bucket for counted in results}
+    late = sorted(set(_left(run)[0]) - given_up - done_now) if stop() else []
     summary = CountSummary(
         buckets=planned.buckets,
         hits=planned.hits,
-        counted=len({counted.bucket for counted in results}),
+        counted=len(done_now),
         images=sum(counted.images for counted in results),
         pixels=sum(counted.pixels for counted in results),
         quarantined=[*quarantined, *_too_late(run, late, until)],
@@ -227,7 +237,8 @@ def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[Count
         stopped=bool(late),
         seconds=time.monotonic() - started,
     )
-    return summary, [problem for counted in results for problem in counted.changed]
+    changed = [problem for counted in results for problem in counted.changed]
+    return summary, changed, [problem for counted in results for problem in counted.differing]
 
 
 def _keep_performance(run: Path, pool: Pool, progress: Progress) -> None:
@@ -252,6 +263,8 @@ def _log_counted(run: Path, counted: Counted) -> None:
         log_event(run, "image quarantined", logging.WARNING, **told)
     for problem in counted.changed:
         log_event(run, "input changed", logging.ERROR, bucket=counted.bucket, reason=problem.sentence())
+    for problem in counted.differing:
+        log_event(run, "counts replaced", logging.ERROR, bucket=counted.bucket, reason=problem.sentence())
 
 
 def _too_late(run: Path, buckets: list[int], until: datetime | None) -> Iterator[Problem]:
@@ -268,8 +281,11 @@ def _too_late(run: Path, buckets: list[int], until: datetime | None) -> Iterator
 
 def _left(run: Path) -> tuple[list[int], Iterator[Bucket]]:
     """The buckets that are still to be counted; and those that were counted after the plan was made."""
-    missing, partials = missing_keys(run / PLAN_NAME), _partials(run)
-    there = {bucket: all(key in partials for key in keys) for bucket, keys in missing.items()}
+    missing, partials, anew = missing_keys(run / PLAN_NAME), _partials(run), read_context(run).recount
+    there = {
+        bucket: not any(map(anew.wants, keys)) and all(key in partials for key in keys)
+        for bucket, keys in missing.items()
+    }
     since = [bucket for bucket, counted in there.items() if counted]
     return [bucket for bucket, counted in there.items() if not counted], read_buckets(run / PLAN_NAME, since)
 

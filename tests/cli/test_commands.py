@@ -57,6 +57,31 @@ def test_a_second_evaluation_counts_nothing(segpipe: Segpipe, config: Path) -> N
     assert "nothing to count: all 12 images have counts already" in done.err
 
 
+def test_counts_are_shown_verified_and_counted_anew(segpipe: Segpipe, config: Path) -> None:
+    """What is kept, a recount that agrees, and options that count again."""
+    segpipe("evaluate", config)
+    results = config.parent / "results"
+    shown = segpipe("cache", results, "--verify", 1)
+    assert shown.code == 0
+    assert "partials: 1 named by 1 runs" in shown.out
+    assert "0 would be removed" in shown.out
+    assert "verified: 1 buckets counted again" in shown.out
+    assert segpipe("cache", results, "--remove", "--json").document["dry_run"] is False
+    for options in (["--no-cache"], ["--verify-cache", "100%"]):
+        again = segpipe("evaluate", config, *options)
+        assert again.code == 0
+        assert "counted 12 of 12 images" in again.err
+    assert "cache.verify_percent" in segpipe("evaluate", config, "--verify-cache", "all").err
+
+
+def test_there_is_no_cache_without_results(segpipe: Segpipe, tmp_path: Path) -> None:
+    """No folder is made for it."""
+    done = segpipe("cache", "resluts")
+    assert done.code == 1
+    assert "no such folder 'resluts'; name the one that evaluations write to" in done.err
+    assert not (tmp_path / "resluts").exists()
+
+
 def test_options_and_a_file_give_the_same_scores(
     segpipe: Segpipe, config: Path, settings: dict[str, Any]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 import zarr
 
 from segpipe.config import EvaluationConfig
+from segpipe.counts.partials import Partial
+from segpipe.errors import InfrastructureError
 from segpipe.run import stages
 from segpipe.run.evaluate import evaluate
-from segpipe.run.record import read_json
-from tests.run.datasets import CLASSES, image_ids, label_maps, pair_config, write_stacked
+from segpipe.run.record import partials_of, read_json
+from tests.run.datasets import CLASSES, figures, image_ids, label_maps, pair_config, write_stacked
 
 
 def counted(config: EvaluationConfig) -> int:
@@ -195,3 +198,93 @@ def test_a_plan_that_is_made_again_in_one_process_is_the_one_that_is_counted(pai
     assert stages.count(run).counted == 4
     stages.reduce(run)
     assert read_json(run / "reduced.json")["recounted"] == 0
+
+
+# ---- counting anew what is there
+
+
+def spoil(config: EvaluationConfig) -> Path:
+    """Give one image of the first partial that there is the counts of another, as a bad memory might."""
+    store = partials_of(config)
+    path = sorted(store.folder.glob("??/*"))[0]
+    partial = store.read(path.name)
+    assert partial is not None
+    swapped = partial.counts.take([1, *range(1, len(partial.ids))])
+    store.write(path.name, Partial(partial.ids, swapped))
+    return path
+
+
+def test_without_the_cache_every_chunk_is_read_again(pair: Path, reads: list[str]) -> None:
+    """As at the first time; the same bytes are kept."""
+    assert counted(pair_config(pair)) == 4
+    first, kept = sorted(reads), partial_bytes(pair)
+    reads.clear()
+
+    assert counted(pair_config(pair, cache={"use": False})) == 4
+    assert sorted(reads) == first
+    assert partial_bytes(pair) == kept
+
+
+def partial_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "results/partials").glob("??/*")}
+
+
+def test_without_the_cache_wrong_counts_are_replaced_and_it_is_told(pair: Path) -> None:
+    """The figures are those of the label maps."""
+    right = figures(evaluate(pair_config(pair)))
+    kept = partial_bytes(pair)
+    wrong = spoil(pair_config(pair))
+    assert figures(evaluate(pair_config(pair))) != right
+
+    run = evaluate(pair_config(pair, cache={"use": False}))
+    assert figures(run) == right
+    assert partial_bytes(pair) == kept
+    [line] = [
+        row
+        for row in map(json.loads, (run / "log.jsonl").read_text().splitlines())
+        if row["event"] == "counts replaced"
+    ]
+    assert wrong.name in line["reason"]
+
+
+def test_a_verified_cache_is_an_error_where_a_recount_differs(pair: Path) -> None:
+    """It names the partial and what to do; nothing is published, and the next run has the right figures."""
+    right = figures(evaluate(pair_config(pair)))
+    wrong = spoil(pair_config(pair))
+    verified = pair_config(pair, cache={"verify_percent": 100})
+    with pytest.raises(InfrastructureError, match="counts that were kept are wrong: verification") as told:
+        evaluate(verified)
+    assert str(wrong) in str(told.value)
+    assert "look at the memory and the disk of the machines that counted" in str(told.value)
+
+    assert figures(evaluate(pair_config(pair))) == right
+    assert figures(evaluate(verified)) == right
+
+
+def test_a_share_of_the_cache_is_verified(pair: Path, reads: list[str]) -> None:
+    """Buckets are drawn by their keys; the plan counts them as left."""
+    counted(pair_config(pair, bucket_images=1))
+    reads.clear()
+    some = counted(pair_config(pair, bucket_images=1, cache={"verify_percent": 40}))
+    assert 0 < some < 14
+    assert reads
+
+
+def test_a_selection_is_verified_against_the_larger_bucket(pair: Path) -> None:
+    """Its images lie in partials of more images, which are compared as far as they are asked for."""
+    config = pair_config(pair)
+    evaluate(config)
+    ids = image_ids(40)[:3]
+    selected = pair_config(pair, select={"ids": ids}, cache={"verify_percent": 100})
+    assert counted(selected) == 1
+    store = partials_of(config)
+    for path in list(store.folder.glob("??/*")):
+        partial = store.read(path.name)
+        assert partial is not None
+        if partial.ids == tuple(ids):
+            path.unlink()
+        elif ids[0] in partial.ids:
+            swapped = partial.counts.take([1, *range(1, len(partial.ids))])
+            store.write(path.name, Partial(partial.ids, swapped))
+    with pytest.raises(InfrastructureError, match="counts that were kept are wrong"):
+        counted(selected)
