@@ -217,8 +217,8 @@ class GateConfig(Frozen):
             message = "class and group both say whose score; give one of them"
         elif self.group is not None and self.slice:
             message = "groups of classes are not scored slice by slice; give group or slice"
-        elif self.bound is not None and (self.max_drop is not None or self.group is not None):
-            message = "bound belongs to min and max of a figure that has an interval; groups have none"
+        elif self.bound is not None and self.max_drop is not None:
+            message = "bound belongs to min and max: a drop has no interval; see segpipe compare"
         elif {"has_class", "without_class"} & set(self.slice) and len(self.slice) > 1:
             message = "slice: a class and a column are not crossed; give one of them"
         elif len(self.slice) > 2:

@@ -25,7 +25,7 @@ from segpipe.planning.bucket import CONFUSION, Bucket
 from segpipe.planning.plan_file import num_buckets, read_buckets, written_at
 from segpipe.planning.recount import Recount
 from segpipe.sources.reader import DamagedChunkError
-from segpipe.statistics.base import Counts, Statistic, chosen_statistics
+from segpipe.statistics.base import Counts, Statistic, chosen_statistics, joined
 from segpipe.statistics.batches import (
     LabelWindow,
     Reading,
@@ -33,7 +33,6 @@ from segpipe.statistics.batches import (
     codes,
     count_labels,
     ignore_around,
-    joined,
     whole,
 )
 from segpipe.statistics.confusion import ImageCounts, LabelMaps, count_images

@@ -26,8 +26,7 @@ from segpipe.errors import InfrastructureError
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.kernels.positions import InvalidValue, InvalidValues
 from segpipe.kernels.weighted import WrongWeights
-from segpipe.statistics.base import Counts
-from segpipe.statistics.batches import joined
+from segpipe.statistics.base import Counts, joined
 from segpipe.statistics.confusion import MATRICES, ImageCounts
 
 MAGIC = b"segpipe1"

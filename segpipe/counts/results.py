@@ -601,13 +601,20 @@ def _write_pooled_scores(store: Path, scores: Scores, dim: str, prefix: str = ""
         attributes = _score_attributes(METRICS[name].title, METRICS[name])
         _store(store, prefix + name, values, (dim,), attributes)
     for name, intervals in scores.class_intervals.items():
-        for end in ("low", "high"):
-            title = f"{METRICS[name].title}, {end} end of its interval"
-            ends = np.array([getattr(one, end) for one in intervals])
-            _store(store, f"{prefix}{name}_{end}", ends, (dim,), _score_attributes(title, METRICS[name]))
+        _write_class_intervals(store, METRICS[name], intervals, dim, prefix)
     for name, aggregate in scores.aggregates.items():
         attributes = _aggregate_attributes(aggregate, METRICS[aggregate.metric])
         _store(store, prefix + name, np.asarray(aggregate.value), (), attributes)
+
+
+def _write_class_intervals(
+    store: Path, metric: Figure, intervals: Sequence[Interval], dim: str, prefix: str = ""
+) -> None:
+    """The two ends of the intervals of classes (or of groups of classes)."""
+    for end in ("low", "high"):
+        title = f"{metric.title}, {end} end of its interval"
+        ends = np.array([getattr(one, end) for one in intervals])
+        _store(store, f"{prefix}{metric.name}_{end}", ends, (dim,), _score_attributes(title, metric))
 
 
 def _write_statistic(store: Path, scores: StatisticScores) -> None:
@@ -621,6 +628,8 @@ def _write_statistic(store: Path, scores: StatisticScores) -> None:
         if metric.per_class:
             attributes = _score_attributes(metric.title, metric)
             _store(store, metric.name, scores.per_class[metric.name], ("class_name",), attributes)
+        if metric.name in scores.class_intervals:
+            _write_class_intervals(store, metric, scores.class_intervals[metric.name], "class_name")
         attributes = _score_attributes(f"{metric.pooled_title} of the image", metric)
         growing = _Growing(store, f"image_{metric.pooled_name}", np.dtype(np.float64), "image", attributes)
         growing.append(scores.per_image[metric.pooled_name])

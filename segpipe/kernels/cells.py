@@ -140,15 +140,35 @@ class ConfusionCells:
         >>> E.of_classes([1]).dense()[0].tolist()
         [[5, 10, 7], [10, 20, 14], [13, 26, 15]]
         """
-        codes = np.int64(len(chosen) + 2)
         place = np.full(self.num_codes, len(chosen))
         place[list(chosen)], place[-1] = np.arange(len(chosen)), len(chosen) + 1
+        return self._placed(place, len(chosen))
+
+    def regrouped(self, groups: Sequence[Sequence[int]]) -> ConfusionCells:
+        """The matrices of label maps whose classes are groups of classes, and at last all that are in none.
+
+        Args:
+            groups: class ids of each group; no class is in two of them.
+
+        >>> E = ConfusionCells.from_dense(np.arange(25).reshape(1, 5, 5))
+        >>> E.regrouped([(0, 2)]).dense()[0].tolist()
+        [[24, 12, 16, 18], [12, 6, 8, 9], [32, 16, 18, 19], [42, 21, 23, 24]]
+        """
+        place = np.full(self.num_codes, len(groups))
+        place[-2:] = len(groups) + 1, len(groups) + 2
+        for number, members in enumerate(groups):
+            place[list(members)] = number
+        return self._placed(place, len(groups) + 1)
+
+    def _placed(self, place: NDArray[np.int64], num_classes: int) -> ConfusionCells:
+        """The matrices over other codes, (S,) -> 0..num_classes + 1."""
+        codes = np.int64(num_classes + 2)
         target = place[self.truth_codes] * codes + place[self.pred_codes]
         keys, where = np.unique(self.image_of_cell * codes**2 + target, return_inverse=True)
         sums = np.zeros(len(keys), np.int64)
         np.add.at(sums, where, self.counts)
         offsets = np.searchsorted(keys // codes**2, np.arange(len(self) + 1))
-        return ConfusionCells(len(chosen), offsets, (keys % codes**2).astype(np.uint32), sums)
+        return ConfusionCells(num_classes, offsets, (keys % codes**2).astype(np.uint32), sums)
 
     def times(self, factors: NDArray[np.int64]) -> ConfusionCells:
         """The matrices, each times a whole number (image,)."""

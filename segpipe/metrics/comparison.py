@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from segpipe.classes import ClassList
 from segpipe.criteria import IntervalRules
-from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
+from segpipe.metrics.base import FloatArray
 from segpipe.metrics.intervals import TOO_FEW, draws_of, interval_of
-from segpipe.metrics.replicates import ImageTable, Replicates, score_replicates
+from segpipe.metrics.replicates import Replicates, Table
 from segpipe.metrics.resampling import Multiplicities, swaps, whole
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Interval, slice_name
+from segpipe.statistics.base import Statistic
+from segpipe.statistics.figures import Figure
+
+AnyTable = TypeVar("AnyTable", bound=Table)
 
 ROUNDING = 1e-10
 """Differences that are not larger are no differences."""
@@ -33,6 +37,8 @@ class Difference:
         interval: of the difference b - a, from drawing images of both at once.
         p: how often so large a difference, of either sign, comes of swapping A and B in some of the images
             (or clusters); NaN where that cannot be said.
+        adjusted_p: the same where many differences are looked at, those of the classes of one metric or of
+            the slices of one cut (`adjusted`); NaN for others.
         improves: whether B is better; None if neither is, or if more is not better or worse.
     """
 
@@ -42,6 +48,7 @@ class Difference:
     interval: Interval
     p: float
     improves: bool | None
+    adjusted_p: float = math.nan
 
     @property
     def value(self) -> float:
@@ -60,7 +67,8 @@ class Difference:
         """As plain data."""
         return {
             "name": self.name, "a": self.a, "b": self.b, "difference": self.value, "low": self.interval.low,
-            "high": self.interval.high, "p": self.p, "improves": self.improves, "note": self.interval.note,
+            "high": self.interval.high, "p": self.p, "adjusted_p": self.adjusted_p,
+            "improves": self.improves, "note": self.interval.note,
         }  # fmt: skip
 
 
@@ -76,24 +84,28 @@ class Differences:
     aggregates: Mapping[str, Difference]
     per_class: Mapping[str, tuple[Difference, ...]]
 
+    def __or__(self, other: Differences) -> Differences:
+        """These and others."""
+        return Differences({**self.aggregates, **other.aggregates}, {**self.per_class, **other.per_class})
 
-def paired_differences(a: ImageTable, b: ImageTable, rules: IntervalRules) -> Differences:
+
+def paired_differences(a: AnyTable, b: AnyTable, rules: IntervalRules) -> Differences:
     """Compare two tables of the same images, in the same clusters, under the same rules.
 
     Intervals: the same images are drawn of both, so that what makes an image hard falls out (Efron and
     Tibshirani 1993, ch. 8.3). p-values: if A and B were alike, one would not see it if they were swapped in
     any cluster; so the difference is held against those of datasets in which they are (a sign-flip
-    permutation test, Good 2005, 3.2: all swaps where they are few, else `replicates` random ones). They are
-    not corrected for how many differences are looked at.
+    permutation test, Good 2005, 3.2: all swaps where they are few, else `replicates` random ones). Those of
+    classes are also adjusted for how many classes are looked at.
 
     Args:
         a, b: the tables.
         rules: method and number of replicates, level, seed.
     """
-    scores = [score_replicates(table, [whole(table.num_clusters)]) for table in (a, b)]
+    scores = [table.replicates([whole(table.num_clusters)]) for table in (a, b)]
     drawn = swapped = None
     if a.num_clusters > 1:
-        drawn = _minus(*(score_replicates(table, draws_of(table, rules)) for table in (a, b)))
+        drawn = _minus(*(table.replicates(draws_of(table, rules)) for table in (a, b)))
         swapped = _swapped(a, b, rules)
     return _Pairs(a, rules, scores, drawn, swapped).differences()
 
@@ -106,14 +118,14 @@ def _minus(a: Replicates, b: Replicates) -> Replicates:
     )
 
 
-def _swapped(a: ImageTable, b: ImageTable, rules: IntervalRules) -> Replicates:
+def _swapped(a: AnyTable, b: AnyTable, rules: IntervalRules) -> Replicates:
     """The differences where A and B are swapped in some clusters, first of all in none."""
     both, clusters = a.with_images_of(b), a.num_clusters
     parts = []
     for swap in swaps(clusters, rules.seed, rules.replicates, 2 * both.bytes_per_replicate):
         kept = 1 - swap
         pair = (np.concatenate([kept, swap]), np.concatenate([swap, kept]))
-        made = [score_replicates(both, [Multiplicities(counts, largest=clusters)]) for counts in pair]
+        made = [both.replicates([Multiplicities(counts, largest=clusters)]) for counts in pair]
         parts.append(_minus(*made))
     return Replicates.joined(parts)
 
@@ -129,7 +141,7 @@ class _Pairs:
         drawn, swapped: differences of datasets that were drawn, and that were swapped in part.
     """
 
-    table: ImageTable
+    table: Table
     rules: IntervalRules
     scores: Sequence[Replicates]
     drawn: Replicates | None
@@ -137,25 +149,25 @@ class _Pairs:
 
     def differences(self) -> Differences:
         """The differences of all scores."""
-        records, num_classes = chosen_metrics(self.table.rules.metrics), len(self.table.classes)
+        records = {name: one for one in self.table.records for name in (one.name, *one.averages)}
         return Differences(
             aggregates={
-                name: self._difference(name, one, partial(_aggregate, name))
-                for one in records
-                for name in one.averages
+                name: self._difference(name, records[name], partial(_aggregate, name))
+                for name in self.scores[0].aggregates
             },
             per_class={
-                one.name: tuple(
-                    self._difference(one.name, one, partial(_of_class, one.name, at))
-                    for at in range(num_classes)
+                name: adjusted(
+                    [
+                        self._difference(name, records[name], partial(_of_class, name, at))
+                        for at in range(len(self.table.classes))
+                    ]
                 )
-                for one in records
-                if one.per_class
+                for name in self.scores[0].per_class
             },
         )
 
     def _difference(
-        self, name: str, metric: Metric, values: Callable[[Replicates], FloatArray]
+        self, name: str, metric: Figure, values: Callable[[Replicates], FloatArray]
     ) -> Difference:
         a, b = (float(values(one)[0]) for one in self.scores)
         rules, clusters = self.rules, self.table.num_clusters
@@ -175,7 +187,7 @@ def _of_class(name: str, class_id: int, scores: Replicates) -> FloatArray:
     return scores.per_class[name][:, class_id]
 
 
-def _better(metric: Metric, a: float, b: float) -> bool | None:
+def _better(metric: Figure, a: float, b: float) -> bool | None:
     """Whether b is better than a; None if that cannot be said."""
     closer = abs(a - metric.best) - abs(b - metric.best)
     return closer > 0 if abs(closer) > ROUNDING else None
@@ -194,6 +206,31 @@ def permutation_p(differences: FloatArray) -> float:
     if math.isnan(differences[0]):
         return math.nan
     return int((np.abs(there) >= abs(differences[0]) - ROUNDING).sum()) / len(there)
+
+
+def adjusted(differences: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Differences that are looked at together, with their p adjusted."""
+    values = adjusted_p(np.array([one.p for one in differences]))
+    return tuple(
+        replace(one, adjusted_p=float(value)) for one, value in zip(differences, values, strict=True)
+    )
+
+
+def adjusted_p(p: FloatArray) -> FloatArray:
+    """p-values of many differences, adjusted so that no more than that share of those called real is not.
+
+    Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x: the smallest p of this rank or a
+    higher one, times how many there are, over its rank. NaN stays, and does not count.
+
+    >>> adjusted_p(np.array([0.01, 0.04, np.nan, 0.03, 0.5])).tolist()
+    [0.04, 0.05333333333333334, nan, 0.05333333333333334, 0.5]
+    """
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    ranks = np.arange(1, len(order) + 1)
+    found = np.full(len(p), np.nan)
+    found[order] = np.minimum.accumulate((p[order] * len(order) / ranks)[::-1])[::-1]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,9 +297,12 @@ class Comparison:
         classes: that both have.
         rules: under which both were scored.
         intervals: how intervals and p-values were made.
-        differences: of all scores.
+        differences: of all scores, those of statistics last.
         images: the mean IoU of every image.
-        slices: differences in slices of the images.
+        slices: differences in slices of the images; of statistics there are none.
+        statistics: those that are compared.
+        groups: differences of the groups of classes, which stand for classes; None where there are none.
+        group_names: of the groups.
         left_out: what of the runs is not compared, in sentences; empty if all is.
     """
 
@@ -275,3 +315,6 @@ class Comparison:
     images: ImageDifferences
     slices: tuple[SliceDifferences, ...]
     left_out: tuple[str, ...]
+    statistics: tuple[Statistic, ...] = ()
+    groups: Differences | None = None
+    group_names: tuple[str, ...] = ()

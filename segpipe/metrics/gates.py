@@ -141,9 +141,8 @@ def check_gates(
 def _unknown(gate: GateConfig, rules: ScoringRules, further: Sequence[StatisticMetric]) -> str:
     """What is wrong with the metric of a gate; empty if nothing is."""
     of_statistics = {name for one in further for name in (one.name, *one.averages)}
-    if gate.metric in of_statistics and (gate.bound is not None or gate.group is not None):
-        lacks = "no interval" if gate.bound else "no figures of groups"
-        return f"{gate.metric} has {lacks}: it is a statistic's"
+    if gate.metric in of_statistics and gate.group is not None:
+        return f"{gate.metric} has no figures of groups: it is a statistic's"
     records: list[Metric | StatisticMetric] = [*chosen_metrics(rules.metrics), *further]
     of_one = [one.name for one in records if one.per_class]
     of_all = [COVERAGE, *(name for one in records for name in one.averages)]

@@ -6,9 +6,10 @@ Images (or clusters of images, `cluster_by`) are what is drawn; model and labels
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,14 @@ from numpy.typing import NDArray
 from segpipe.classes import ClassList
 from segpipe.criteria import IntervalRules
 from segpipe.kernels.cells import ConfusionCells
-from segpipe.metrics.base import METRICS, FloatArray, Metric, chosen_metrics
+from segpipe.metrics.base import FloatArray
 from segpipe.metrics.distributions import quantile
-from segpipe.metrics.replicates import ImageTable, score_replicates
+from segpipe.metrics.replicates import ImageTable, Replicates, Table
 from segpipe.metrics.resampling import Draws, bootstrap, leave_one_out, whole
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scores import Interval, Scores
+from segpipe.metrics.scores import Interval, Scores, StatisticScores
 from segpipe.metrics.weights import ImageWeights
+from segpipe.statistics.figures import Figure
 
 __all__ = ["Interval", "IntervalRules", "ScoreIntervals", "score_intervals"]
 
@@ -90,7 +92,10 @@ def score_intervals(
     return [table_intervals(table.group(chosen), intervals) for chosen in members]
 
 
-def with_intervals(scores: Scores, intervals: ScoreIntervals | None) -> Scores:
+AnyScores = TypeVar("AnyScores", Scores, StatisticScores)
+
+
+def with_intervals(scores: AnyScores, intervals: ScoreIntervals | None) -> AnyScores:
     """Scores with intervals, where there are any."""
     if intervals is None:
         return scores
@@ -100,26 +105,45 @@ def with_intervals(scores: Scores, intervals: ScoreIntervals | None) -> Scores:
     return replace(scores, aggregates=aggregates, class_intervals=intervals.per_class)
 
 
-def table_intervals(table: ImageTable, rules: IntervalRules) -> ScoreIntervals:
+def table_intervals(table: Table, rules: IntervalRules) -> ScoreIntervals:
     """Intervals of every score of a table of images."""
     if table.num_clusters < 2:
         return _without(table, rules)
-    estimate = score_replicates(table, [whole(table.num_clusters)])
-    replicates = score_replicates(table, draws_of(table, rules))
-    metrics = {name: one for one in chosen_metrics(table.rules.metrics) for name in one.averages}
+    estimate = table.replicates([whole(table.num_clusters)])
+    replicates = table.replicates(draws_of(table, rules))
+    return intervals_from(estimate, replicates, table.records, rules, table.num_clusters)
 
-    def interval(values: FloatArray, score: float, metric: Metric) -> Interval:
-        ends = (metric.minimum, metric.maximum)
-        return interval_of(values, float(score), ends, rules, table.num_clusters)
+
+def intervals_from(
+    estimate: Replicates,
+    replicates: Replicates,
+    records: Sequence[Figure],
+    rules: IntervalRules,
+    clusters: int,
+) -> ScoreIntervals:
+    """Intervals of scores.
+
+    Args:
+        estimate: the scores, as those of one replicate.
+        replicates: of datasets that were drawn.
+        records: the metrics that the scores are of.
+        rules: how intervals are made.
+        clusters: how many were drawn.
+    """
+    metrics = {name: one for one in records for name in (one.name, *one.averages)}
+
+    def interval(name: str, values: FloatArray, score: float) -> Interval:
+        ends = (metrics[name].minimum, metrics[name].maximum)
+        return interval_of(values, float(score), ends, rules, clusters)
 
     return ScoreIntervals(
         aggregates={
-            name: interval(values, estimate.aggregates[name][0], metrics[name])
+            name: interval(name, values, estimate.aggregates[name][0])
             for name, values in replicates.aggregates.items()
         },
         per_class={
             name: tuple(
-                interval(values[:, at], estimate.per_class[name][0, at], METRICS[name])
+                interval(name, values[:, at], estimate.per_class[name][0, at])
                 for at in range(values.shape[1])
             )
             for name, values in replicates.per_class.items()
@@ -144,19 +168,18 @@ def interval_of(
     return make(values, estimate, ends, rules, clusters)
 
 
-def draws_of(table: ImageTable, rules: IntervalRules) -> Iterator[Draws]:
+def draws_of(table: Table, rules: IntervalRules) -> Iterator[Draws]:
     """The replicates that the rules ask for; of two tables of the same clusters they are the same."""
     if rules.method == "jackknife":
         return iter(leave_one_out(table.num_clusters, table.bytes_per_replicate))
     return iter(bootstrap(table.num_clusters, rules.seed, rules.replicates, table.bytes_per_replicate))
 
 
-def _without(table: ImageTable, rules: IntervalRules) -> ScoreIntervals:
+def _without(table: Table, rules: IntervalRules) -> ScoreIntervals:
     """No intervals, for there is nothing to draw from."""
     one = _none(rules, table.num_clusters, TOO_FEW)
-    records = chosen_metrics(table.rules.metrics)
-    aggregates = {name: one for record in records for name in record.averages}
-    of_classes = [record.name for record in records if record.per_class and rules.per_class]
+    aggregates = {name: one for record in table.records for name in record.averages}
+    of_classes = [record.name for record in table.records if record.per_class and rules.per_class]
     return ScoreIntervals(aggregates, {name: (one,) * len(table.classes) for name in of_classes})
 
 

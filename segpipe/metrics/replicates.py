@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,14 @@ from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
 from segpipe.metrics.image_means import overall_values, pair_values, score_images
 from segpipe.metrics.resampling import Draws, Rows
 from segpipe.metrics.rules import ScoringRules
+from segpipe.metrics.score_rows import SUM_BITS, ScoreRows, quotients
 from segpipe.metrics.scoring import class_values, in_class_mean
 from segpipe.metrics.sums import row_means
 from segpipe.metrics.weights import ImageWeights
+from segpipe.statistics.figures import Figure
 
 IntArray = NDArray[np.int64]
-
-SUM_BITS, DIGIT_BITS, FEWEST_BITS = 61, 51, 36
-"""Of a sum of scores in fixed point; of one that float64 adds at once; and the fewest a term may have."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +67,10 @@ class ImageTable:
     def bytes_per_replicate(self) -> int:
         """What the scores of one replicate take while they are computed."""
         return 8 * (len(self.classes) + 1) * (3 * len(self.records) + 16)
+
+    def replicates(self, draws: Iterable[Draws]) -> Replicates:
+        """The scores of all replicates, some at a time; at least one."""
+        return Replicates.joined([_Scoring(self, each).scores() for each in draws])
 
     def group(self, chosen: NDArray[np.bool_]) -> ImageTable:
         """The table of some of the images (image,); the clusters that they have are numbered anew."""
@@ -190,6 +194,32 @@ class _Part(NamedTuple):
         )  # fmt: skip
 
 
+class Table(Protocol):
+    """What is kept of the images of a dataset so that any draw of them can be scored."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The K classes."""
+
+    @property
+    def num_clusters(self) -> int:
+        """How many clusters of images there are to draw from."""
+
+    @property
+    def records(self) -> Sequence[Figure]:
+        """What is scored."""
+
+    @property
+    def bytes_per_replicate(self) -> int:
+        """What the scores of one replicate take while they are computed."""
+
+    def replicates(self, draws: Iterable[Draws]) -> Replicates:
+        """The scores of all replicates, some at a time; at least one."""
+
+    def with_images_of(self: T, other: T) -> T:
+        """The images of both tables; the clusters of the other one come after those of this one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Replicates:
     """The scores of R replicates.
@@ -209,11 +239,6 @@ class Replicates:
             {name: np.concatenate([one.aggregates[name] for one in parts]) for name in parts[0].aggregates},
             {name: np.concatenate([one.per_class[name] for one in parts]) for name in parts[0].per_class},
         )
-
-
-def score_replicates(table: ImageTable, draws: Iterable[Draws]) -> Replicates:
-    """Score all replicates, some at a time; at least one."""
-    return Replicates.joined([_Scoring(table, each).scores() for each in draws])
 
 
 class _Scoring:
@@ -272,7 +297,7 @@ class _Scoring:
     def _shifted(self, images: IntArray, areas: IntArray) -> Rows:
         return Rows(self._table.clusters[images], areas >> self._shift)
 
-    def _class_rows(self, pairs: slice) -> _Values:
+    def _class_rows(self, pairs: slice) -> ScoreRows[Metric]:
         """The scores of a class in the images that have it."""
         images, areas = self._table.images[pairs], self._table.areas[pairs]
         if self._table.rules.present == "truth":
@@ -281,21 +306,21 @@ class _Scoring:
         own = ClassAreas(hit, truth, pred, valid=self._table.valid[images])
         return self._rows(pair_values(own, self._of_classes), images, self._of_classes)
 
-    def _rows(self, values: FloatArray, images: IntArray, records: list[Metric]) -> _Values:
-        return _Values.of(
+    def _rows(self, values: FloatArray, images: IntArray, records: list[Metric]) -> ScoreRows[Metric]:
+        return ScoreRows.of(
             values, images, self._table.weights[images], records, self._draws.largest * self._most
         )
 
-    def _means(self, rows: _Values, sums: IntArray) -> _Means:
+    def _means(self, rows: ScoreRows[Metric], sums: IntArray) -> _Means:
         """Means over the images of all metrics, and over the worst images of some."""
         weight, number = rows.weight_and_number(sums)
-        means = _quotients(sums[:, : len(rows.records)], rows.places, weight)
+        means = quotients(sums[:, : len(rows.records)], rows.places, weight)
         worst = {
             at: self._worst(rows, at, number[:, at]) for at, one in enumerate(rows.records) if one.by_image
         }
         return _Means(means, worst)
 
-    def _worst(self, rows: _Values, at: int, number: IntArray) -> FloatArray:
+    def _worst(self, rows: ScoreRows[Metric], at: int, number: IntArray) -> FloatArray:
         """Means over the worst values of one metric, (R,)."""
         share = Fraction(str(self._table.rules.worst_percent)) / 100
         taken = np.minimum(np.maximum(number * share.numerator // share.denominator, 1), number)
@@ -303,7 +328,7 @@ class _Scoring:
         order = rows.worst_first(at, clusters)
         terms = np.stack([rows.terms[order, at], rows.weights[order]], axis=1)
         sums = self._draws.worst_sums(clusters[order], terms, taken)
-        return _quotients(sums[:, 0], rows.places[at], sums[:, 1])
+        return quotients(sums[:, 0], rows.places[at], sums[:, 1])
 
 
 PAIRS_AT_ONCE = 1 << 18
@@ -343,72 +368,3 @@ class _Means:
         every = np.stack([one.every for one in of_classes], axis=-1)
         names = of_classes[0].worst
         return cls(every, {at: np.stack([one.worst[at] for one in of_classes], axis=-1) for at in names})
-
-
-@dataclass(frozen=True, eq=False)
-class _Values:
-    """Values of M metrics in fixed point, with their weights; of images, or of a class in images.
-
-    Attributes:
-        records: the M metrics.
-        images: (row,).
-        weights: (row,).
-        ranks: (M, row), the values, or their negatives where lower is better: the lowest are the worst.
-        places: (M,); a term of a metric is in units of 2^-places.
-        which: (M,); metrics that have values in the same rows share their weights.
-        terms: int64 (row, M + P) or (row, M + 2 P): values times weights, the weights of each of P patterns
-            of rows with a value; and the rows themselves, 1 each, unless all weights are 1.
-    """
-
-    records: list[Metric]
-    images: IntArray
-    weights: IntArray
-    ranks: FloatArray
-    places: IntArray
-    which: list[int]
-    terms: IntArray
-
-    @classmethod
-    def of(
-        cls, values: FloatArray, images: IntArray, weights: IntArray, records: list[Metric], largest: int
-    ) -> _Values:
-        """Values (M, row), NaN where there is none, of which a replicate has `largest` at most."""
-        there = ~np.isnan(values) & (weights > 0)
-        # Rounded once, alike on every CPU; with the weight 1 it is the value itself.
-        products = np.where(there, values, 0.0) * weights
-        _, above = np.frexp(np.abs(products).max(axis=1, initial=0.0))
-        bounded = np.array([np.isfinite(one.maximum - one.minimum) for one in records])
-        places = _bits(largest, bounded) - above
-        scaled = np.rint(np.ldexp(products, places[:, None])).astype(np.int64)
-        patterns: dict[bytes, int] = {}
-        which = [patterns.setdefault(own.tobytes(), len(patterns)) for own in there]
-        own = there[[which.index(number) for number in range(len(patterns))]].astype(np.int64)
-        weighted = [own] if (weights == 1).all() else [own * weights, own]
-        terms = np.ascontiguousarray(np.concatenate([scaled, *weighted]).T)
-        signs = np.array([-1.0 if one.lower_is_better else 1.0 for one in records])
-        return cls(records, images, weights, values * signs[:, None], places, which, terms)
-
-    def weight_and_number(self, sums: IntArray) -> tuple[IntArray, IntArray]:
-        """Weight and number of the rows that have a value, each (R, M), from sums of the terms."""
-        rest = sums[:, len(self.records) :]
-        number = rest[:, -(max(self.which) + 1) :]
-        return rest[:, self.which], number[:, self.which]
-
-    def worst_first(self, at: int, clusters: IntArray) -> IntArray:
-        """The rows that have a value of one metric, worst first; equal ones in an order of their own."""
-        there = np.flatnonzero(self.terms[:, len(self.records) + self.which[at]])
-        return there[np.lexsort((self.weights[there], clusters[there], self.ranks[at, there]))]
-
-
-def _quotients(sums: IntArray, places: IntArray, weight: IntArray) -> FloatArray:
-    """Sums in units of 2^-places over their weight; NaN where that is 0."""
-    means = np.full(sums.shape, np.nan)
-    np.divide(np.ldexp(sums.astype(np.float64), -places), weight, out=means, where=weight > 0)
-    return means
-
-
-def _bits(largest: int, bounded: NDArray[np.bool_]) -> IntArray:
-    """Bits of a term: those that float64 adds at once, if they are enough for scores that have bounds."""
-    spent = int(largest).bit_length()
-    once = bounded & (DIGIT_BITS - spent >= FEWEST_BITS)
-    return np.where(once, DIGIT_BITS - spent, SUM_BITS - spent)

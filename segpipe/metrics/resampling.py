@@ -111,18 +111,18 @@ class Multiplicities:
                 many[number] = _spread(drawn, totals, self.clusters)
         sums = [np.empty((len(self), part.terms.shape[1]), np.int64) for part in parts]
         for here in self._slices():
-            factors = self.counts[:, here].astype(np.float64)
-            for number, found in self._products(factors, few, many):
+            for number, found in self._products(self.counts[:, here], few, many):
                 sums[number][here] = found
         return sums
 
     def _products(
-        self, factors: FloatArray, few: dict[int, tuple[IntArray, IntArray]], many: dict[int, IntArray]
+        self, counts: CountArray, few: dict[int, tuple[IntArray, IntArray]], many: dict[int, IntArray]
     ) -> Iterator[tuple[int, IntArray]]:
         """The sums of each part: of many clusters all at once, of few clusters those alone."""
         for number, (drawn, totals) in few.items():
-            yield number, exact_product(factors[drawn], totals, self.largest)
+            yield number, exact_product(counts[drawn].astype(np.float64), totals, self.largest)
         if many:
+            factors = counts.astype(np.float64)
             found = exact_product(factors, np.concatenate(list(many.values()), axis=1), self.largest)
             ends = np.cumsum([terms.shape[1] for terms in many.values()])
             yield from zip(many, np.split(found, ends[:-1], axis=1), strict=True)

@@ -178,6 +178,7 @@ class StatisticScores:
         aggregates: name -> aggregate; of every metric the pooled one, then that over images.
         per_image: pooled name of every metric -> float64 (image,), each image scored by itself; empty where
             images were not scored one by one.
+        class_intervals: metric name -> the interval of each class; empty if nobody asked.
     """
 
     statistic: Statistic
@@ -186,6 +187,7 @@ class StatisticScores:
     per_class: Mapping[str, FloatArray]
     aggregates: Mapping[str, Aggregate]
     per_image: Mapping[str, FloatArray] = field(default_factory=dict)
+    class_intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
 
 
 def with_statistics(one: SliceScore, statistics: Iterable[StatisticScores]) -> SliceScore:
@@ -256,6 +258,12 @@ class Scores:
         further = {name: values for each in self.statistics for name, values in each.per_class.items()}
         return {**self.per_class, **further}
 
+    @property
+    def all_class_intervals(self) -> dict[str, tuple[Interval, ...]]:
+        """The intervals of every class, of metrics and then of statistics."""
+        further = {name: own for each in self.statistics for name, own in each.class_intervals.items()}
+        return {**self.class_intervals, **further}
+
     def metric(self, name: str) -> Figure:
         """The record of a metric, or of one of a statistic."""
         further = {one.name: one for each in self.statistics for one in each.statistic.records}
@@ -291,7 +299,7 @@ class Scores:
 
     def _interval_cells(self, class_id: int) -> dict[str, float]:
         """The ends of the intervals of a class, after the names of the metrics."""
-        intervals = {metric: own[class_id] for metric, own in self.class_intervals.items()}
+        intervals = {metric: own[class_id] for metric, own in self.all_class_intervals.items()}
         return {
             f"{metric}_{end}": getattr(one, end)
             for metric, one in intervals.items()

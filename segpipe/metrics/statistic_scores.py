@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from segpipe.classes import ClassList
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Aggregate, StatisticScores
-from segpipe.metrics.sums import FixedPointSums, row_means
+from segpipe.metrics.sums import FixedPointSums, WholeSums, row_means, share_of
+from segpipe.metrics.weights import WeightUnits
 from segpipe.statistics.base import Counts, Statistic, StatisticMetric, real_values
 from segpipe.statistics.figures import FloatArray
 
@@ -79,11 +80,12 @@ class _GroupSums:
         weights: FloatArray | None,
     ) -> None:
         self._statistic, self._classes, self._kept = statistic, classes, rules.kept(classes)
-        # Weights of any size are brought below 1 by a power of two, which is exact, and their sums back.
-        self._above = 0 if weights is None else int(np.frexp(weights.max(initial=1.0))[1])
-        self._weights = None if weights is None else np.ldexp(weights, -self._above)
+        self._weights = None if weights is None else WeightUnits.of(weights)
         self._fields = statistic.fields(len(classes))
-        self._sums = {one.name: FixedPointSums((num_groups, *one.shape)) for one in self._fields}
+        self._sums = {
+            one.name: WholeSums((num_groups, *one.shape), weighted=weights is not None)
+            for one in self._fields
+        }
         self._images = np.zeros(num_groups, np.int64)
         self._means = {one.name: _ImageMean(num_groups, len(classes)) for one in statistic.records}
 
@@ -91,18 +93,16 @@ class _GroupSums:
         """Add the images `start`, `start` + 1, ..., each to its group; what they score by themselves."""
         inside = groups >= 0
         groups, counts = groups[inside], {name: values[inside] for name, values in counts.items()}
-        values = real_values(counts, self._fields)
-        shares = np.ones(len(groups))
-        if self._weights is not None:
-            shares = self._weights[start : start + len(inside)][inside]
+        units = None if self._weights is None else self._weights.units[start : start + len(inside)][inside]
+        shares = np.ones(len(groups)) if units is None else share_of(units)
         np.add.at(self._images, groups, 1)
-        for name, one in values.items():
-            self._sums[name].add_rows(groups, one * shares.reshape(-1, *(1,) * (one.ndim - 1)))
+        for name, rows in counts.items():
+            self._sums[name].add_rows(groups, rows, units)
+        values = real_values(counts, self._fields)
         scores: dict[str, FloatArray] = {}
         for metric in self._statistic.records:
             figures = metric.function(values)
-            used = self._used(metric, figures)
-            own = row_means(np.nan_to_num(figures), used) if metric.per_class else figures
+            used, own = self._used(metric, figures), pooled_values(metric, figures, self._kept)
             self._means[metric.name].add(own, used, groups, shares)
             scores[metric.pooled_name] = own
         return scores
@@ -115,7 +115,10 @@ class _GroupSums:
 
     def scores(self, group: int, per_image: dict[str, FloatArray]) -> StatisticScores:
         """The scores of one group."""
-        sums = {name: np.ldexp(one.total()[group], self._above) for name, one in self._sums.items()}
+        more = 0 if self._weights is None else self._weights.step_bits
+        sums = {
+            one.name: self._sums[one.name].row(group).values(one.step_bits + more) for one in self._fields
+        }
         figures = {metric.name: metric.function(sums) for metric in self._statistic.records}
         aggregates = [
             one
@@ -133,7 +136,7 @@ class _GroupSums:
         over = "mean over classes" if metric.per_class else "all classes together"
         return self._aggregate(
             metric, used, name=metric.pooled_name, title=metric.pooled_title, averaging="pooled",
-            value=float(row_means(np.nan_to_num(figures), used) if metric.per_class else figures),
+            value=float(pooled_values(metric, figures, self._kept)),
             rule=f"{over}, of sums over all images; {metric.nothing}",
         )  # fmt: skip
 
@@ -161,6 +164,19 @@ class _GroupSums:
             },
             **given,
         )  # fmt: skip
+
+
+def pooled_values(metric: StatisticMetric, figures: FloatArray, kept: BoolArray) -> FloatArray:
+    """The figures of the whole, (...,): of a per-class metric the means over the classes that are kept.
+
+    Args:
+        metric: the metric.
+        figures: what its function gives, (..., K) or (...,).
+        kept: bool (K,), the classes that means run over; those without a value are left out.
+    """
+    if not metric.per_class:
+        return figures
+    return row_means(np.nan_to_num(figures), ~np.isnan(figures) & kept)
 
 
 class _ImageMean:

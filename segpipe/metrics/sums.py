@@ -8,6 +8,7 @@ results must not. So every sum is one of integers, which add exactly: a term is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -21,6 +22,8 @@ WEIGHT_BITS = 30
 
 FACTOR_BITS = 31
 """Of a factor in `cut_products`, at most, but for 2^31 itself."""
+
+_LOWER = (1 << FACTOR_BITS) - 1
 
 HIGH_BITS, LOW_BITS = 32, 30
 """A term is whole + high * 2^-32 + low * 2^-62; 2^31 terms of at most 2^31 fit into int64."""
@@ -122,14 +125,6 @@ class FixedPointSums:
         for sums, parts in zip(self._parts, _split(terms), strict=True):
             np.add.at(sums.reshape(-1), places, parts)
 
-    def add_rows(self, groups: IntArray, rows: FloatArray) -> None:
-        """Add arrays of terms (row, ...), each to the sums of its group (group, ...)."""
-        for sums, parts in zip(self._parts, _split(rows), strict=True):
-            if len(sums) == 1:
-                sums[0] += parts.sum(axis=0)
-            else:
-                np.add.at(sums, groups, parts)
-
     def total(self) -> FloatArray:
         """The sums themselves."""
         return _rounded(*self._parts)
@@ -183,6 +178,78 @@ class UnitSums:
         """The sums, each rounded once."""
         whole = self._whole + (self._units >> WEIGHT_BITS)
         return np.asarray(whole + share_of(self._units & ((1 << WEIGHT_BITS) - 1)), np.float64)
+
+
+def digits_of(numbers: IntArray, factors: IntArray | None = None) -> list[IntArray]:
+    """Whole numbers as digits to the base 2^31, the lowest first: sums of digits do not overflow.
+
+    Only the highest digit has a sign. Digits of up to 2^30 numbers can be added in int64.
+
+    Args:
+        numbers: any of int64.
+        factors: 0 to 2^30, of the shape of the numbers or one that it is repeated to; each number times its
+            factor. None: the numbers themselves.
+
+    >>> [digit.tolist() for digit in digits_of(np.array([2**31 + 5, -1]))]
+    [[5, 2147483647], [1, -1]]
+    """
+    high, low = numbers >> FACTOR_BITS, numbers & _LOWER
+    if factors is None:
+        return [low, high]
+    low = low * factors
+    high = high * factors + (low >> FACTOR_BITS)
+    return [low & _LOWER, high & _LOWER, high >> FACTOR_BITS]
+
+
+def value_of(digits: Sequence[IntArray], step_bits: int) -> FloatArray:
+    """Sums of digits as numbers, in units of 2^-step_bits; up to 2^84 units a number is rounded once.
+
+    >>> value_of(digits_of(np.array([2**62 + 2**31, -3])), 30).tolist()
+    [4294967298.0, -2.7939677238464355e-09]
+    """
+    carried = np.zeros_like(digits[0])
+    lower = []
+    for digit in digits[:-1]:
+        digit = digit + carried
+        lower.append(digit & _LOWER)
+        carried = digit >> FACTOR_BITS
+    value = (digits[-1] + carried).astype(np.float64)
+    for digit in reversed(lower):
+        value = value * 2.0**FACTOR_BITS + digit
+    return np.asarray(np.ldexp(value, -step_bits))
+
+
+class WholeSums:
+    """Exact sums of arrays of whole numbers, one for each group; they may be larger than int64.
+
+    >>> sums = WholeSums((2, 1), weighted=False)
+    >>> sums.add_rows(np.array([0, 0, 1]), np.array([[2**62], [2**62], [3]]))
+    >>> sums.values(30).tolist()
+    [[8589934592.0], [2.7939677238464355e-09]]
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, weighted: bool) -> None:
+        self._digits = [np.zeros(shape, np.int64) for _ in range(3 if weighted else 2)]
+
+    def add_rows(self, groups: IntArray, rows: IntArray, factors: IntArray | None = None) -> None:
+        """Add arrays (row, ...), each times its factor (row,), to the sums of its group (group, ...)."""
+        if factors is not None:
+            factors = factors.reshape(-1, *(1,) * (rows.ndim - 1))
+        for sums, parts in zip(self._digits, digits_of(rows, factors), strict=True):
+            if len(sums) == 1:
+                sums[0] += parts.sum(axis=0)
+            else:
+                np.add.at(sums, groups, parts)
+
+    def row(self, index: int) -> WholeSums:
+        """The sums of one group, sharing memory."""
+        part = WholeSums((), weighted=False)
+        part._digits = [sums[index, ...] for sums in self._digits]
+        return part
+
+    def values(self, step_bits: int) -> FloatArray:
+        """The sums in units of 2^-step_bits."""
+        return value_of(self._digits, step_bits)
 
 
 def worst_means(

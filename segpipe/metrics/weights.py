@@ -96,6 +96,30 @@ class ImageWeights:
         return ConfusionCells(cells.num_classes, cells.offsets, cells.cells, products)
 
 
+@dataclass(frozen=True, eq=False)
+class WeightUnits:
+    """Weights of images as whole numbers of one power of two, so that the largest has 30 bits.
+
+    Attributes:
+        units: int64 (image,), 0 to 2^30.
+        step_bits: a weight of 1 is 2^step_bits units.
+
+    >>> weights = WeightUnits.of(np.array([0.5, 1.5, 0.0]))
+    >>> (weights.units / 2.0**weights.step_bits).tolist()
+    [0.5, 1.5, 0.0]
+    """
+
+    units: NDArray[np.int64]
+    step_bits: int
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> WeightUnits:
+        """From values (image,) that `check_weights` has passed."""
+        weights = values.astype(np.float64)
+        step_bits = WEIGHT_BITS - int(np.frexp(weights.max(initial=1e-300))[1])
+        return cls(np.rint(np.ldexp(weights, step_bits)).astype(np.int64), step_bits)
+
+
 def check_weights(name: str, columns: Mapping[str, NDArray[Any]], ids: Sequence[str]) -> NDArray[Any]:
     """The column of weights (image,), if every weight is one.
 

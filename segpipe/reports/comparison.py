@@ -33,8 +33,9 @@ def comparison_words(comparison: Comparison) -> list[str]:
         f"Of {len(images.ids):,} images {images.better:,} got better, {images.worse:,} worse, "
         f"{same:,} neither.",
         comparison.intervals.in_words(),
-        f"p: {comparison.intervals.drawn} of A and B swapped; it is not corrected for how many differences "
-        "are looked at.",
+        f"p: {comparison.intervals.drawn} of A and B swapped. Adjusted p, of the classes of a metric and of "
+        "the slices of a cut: at most this share of what is called a difference at it is none (Benjamini and "
+        "Hochberg 1995).",
         *([f"Intervals: {note}."] if note else []),
         *(f"Not compared: {sentence}." for sentence in comparison.left_out),
     ]
@@ -44,6 +45,8 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     """Scores, classes, slices, images."""
     yield _differences_table("Scores", "score", _shown_aggregates(comparison))
     yield from class_tables(comparison).values()
+    yield from _groups_tables(comparison)
+    yield from _statistics_tables(comparison)
     for title in dict.fromkeys(one.title for one in comparison.slices):
         slices = [one for one in comparison.slices if one.title == title]
         first = f", the first {SHOWN} of {len(slices)}" if len(slices) > SHOWN else ""
@@ -60,7 +63,7 @@ def class_tables(comparison: Comparison) -> dict[str, Table]:
             f"{METRICS[name].title} of the classes", "class", zip(names, differences, strict=True)
         )
         for name, differences in comparison.differences.per_class.items()
-        if METRICS[name].by_image
+        if name in METRICS and METRICS[name].by_image
     }
 
 
@@ -84,15 +87,39 @@ def _shown_aggregates(comparison: Comparison) -> Iterator[tuple[str, Difference]
     yield HEADLINE, every[HEADLINE]
     records = {name: one for one in METRICS.values() for name in one.averages}
     for name, one in every.items():
+        if name not in records:
+            continue
         of_images = records[name].by_image and not name.endswith("_worst")
         if name != HEADLINE and (name == records[name].pooled_name or of_images):
             yield name, one
+
+
+def _statistics_tables(comparison: Comparison) -> Iterator[Table]:
+    """Of each statistic its pooled figures, and the first one that classes have."""
+    found, names = comparison.differences, list(map(printable, comparison.classes.names))
+    for one in comparison.statistics:
+        rows = ((each.pooled_name, found.aggregates[each.pooled_name]) for each in one.records)
+        yield _differences_table(one.full_title, "score", rows)
+        for each in [each for each in one.records if each.per_class][:1]:
+            of_classes = zip(names, found.per_class[each.name], strict=True)
+            yield _differences_table(f"{each.title} of the classes", "class", of_classes)
+
+
+def _groups_tables(comparison: Comparison) -> Iterator[Table]:
+    if comparison.groups is None:
+        return
+    names = [printable(name) for name in comparison.group_names]
+    for name, differences in comparison.groups.per_class.items():
+        if METRICS[name].by_image:
+            rows = zip(names, differences, strict=True)
+            yield _differences_table(f"{METRICS[name].title} of groups of classes", "group", rows)
 
 
 _FIGURES = tuple(map(Column, ("A", "B", "difference", "interval", "p")))
 
 
 def _differences_table(title: str, head: str, named: Iterable[tuple[str, Difference]]) -> Table:
+    many = [Column("adjusted p")] if head != "score" else []
     rows: Rows = [
         (
             name,
@@ -101,12 +128,13 @@ def _differences_table(title: str, head: str, named: Iterable[tuple[str, Differe
             _signed(one.value),
             _interval(one),
             _p(one.p),
+            *([_p(one.adjusted_p)] if many else []),
             one.verdict or "",
         )
         for name, one in named
     ]
     first = Column(head, number=False, untrusted=head != "score")
-    return Table(title, (first, *_FIGURES, Column("B is", number=False)), rows)
+    return Table(title, (first, *_FIGURES, *many, Column("B is", number=False)), rows)
 
 
 def _signed(value: float) -> str:
@@ -140,6 +168,8 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
             for differences in comparison.differences.per_class.values()
             for name, one in zip(comparison.classes.names, differences, strict=True)
         ],
+        "groups": _groups_document(comparison),
+        "statistics": [one.document() for one in comparison.statistics],
         "slices": [
             {
                 "by": one.title,
@@ -155,6 +185,20 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
             "worse": images.worse,
             "each": [{"image": name, "a": a, "b": b, "difference": b - a} for name, a, b in changes],
         },
+    }
+
+
+def _groups_document(comparison: Comparison) -> dict[str, Any] | None:
+    """The groups of classes, None where there are none."""
+    if comparison.groups is None:
+        return None
+    return {
+        "aggregates": [one.document() for one in comparison.groups.aggregates.values()],
+        "groups": [
+            {"group_name": name, **one.document()}
+            for differences in comparison.groups.per_class.values()
+            for name, one in zip(comparison.group_names, differences, strict=True)
+        ],
     }
 
 

@@ -6,13 +6,12 @@ Cells are one printable line each, and are not escaped: who renders them escapes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.classes import ClassList
 from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.conventions.base import WORDS
@@ -121,21 +120,41 @@ def interval_text(one: Interval) -> str:
 
 
 def intervals_tables(scores: Scores) -> list[Table]:
-    """The interval of every score, and of the main scores of every class if they were asked for."""
-    intervals = {name: one.interval for name, one in scores.aggregates.items() if one.interval}
-    rows: Rows = [
-        (name, score_text(scores[name]), interval_text(one), one.note) for name, one in intervals.items()
-    ]
-    head = interval_columns(scores)
-    tables = [Table("Intervals", (_words("score"), Column("value"), *head, _words("note")), rows)]
+    """The interval of every score, and of main scores of classes and groups if they were asked for."""
+    tables = [_intervals_table("Intervals", scores, scores.all_aggregates)]
     names = [name for name in scores.main_metrics() if name in scores.class_intervals]
     if names:
-        of_classes: Rows = [
-            (printable(name), *(interval_text(scores.class_intervals[metric][at]) for metric in names))
-            for at, name in enumerate(scores.classes.names)
-        ]
-        tables.append(Table("Intervals of the classes", (_NAME, *map(Column, names)), of_classes))
+        tables.append(_class_intervals_table("Intervals of the classes", scores, names))
+    for one in scores.statistics:
+        if one.class_intervals:
+            title = f"Intervals of the classes: {one.statistic.full_title}"
+            tables.append(_class_intervals_table(title, scores, list(one.class_intervals)))
+    if scores.groups is not None:
+        tables.append(_intervals_table("Intervals of groups together", scores, scores.groups.aggregates))
+        names = [name for name in scores.groups.main_metrics() if name in scores.groups.class_intervals]
+        if names:
+            tables.append(_class_intervals_table("Intervals of the groups", scores.groups, names, "group"))
     return tables
+
+
+def _intervals_table(title: str, scores: Scores, aggregates: Mapping[str, Aggregate]) -> Table:
+    rows: Rows = [
+        (name, score_text(one.value), interval_text(one.interval), one.interval.note)
+        for name, one in aggregates.items()
+        if one.interval
+    ]
+    columns = (_words("score"), Column("value"), *interval_columns(scores), _words("note"))
+    return Table(title, columns, rows)
+
+
+def _class_intervals_table(title: str, scores: Scores, metrics: Sequence[str], head: str = "class") -> Table:
+    """The intervals of every class, or of every group of classes."""
+    intervals = scores.all_class_intervals
+    rows: Rows = [
+        (printable(name), *(interval_text(intervals[metric][at]) for metric in metrics))
+        for at, name in enumerate(scores.classes.names)
+    ]
+    return Table(title, (_outside(head), *map(Column, metrics)), rows)
 
 
 def interval_warnings(scores: Scores) -> list[str]:
@@ -342,20 +361,27 @@ _ABOUT = tuple(Column(name, number=False) for name in ("averaging", "stands on",
 
 def statistics_tables(scores: Scores) -> list[Table]:
     """Every statistic that was asked for: its figures, and those of each class."""
-    return [table for one in scores.statistics for table in _statistic_tables(one, scores.classes)]
+    return [table for one in scores.statistics for table in _statistic_tables(one, scores)]
 
 
-def _statistic_tables(one: StatisticScores, classes: ClassList) -> Iterator[Table]:
+def _statistic_tables(one: StatisticScores, scores: Scores) -> Iterator[Table]:
     title = one.statistic.full_title
     figures: Rows = [
-        (each.name, score_text(each.value), each.averaging, each.basis, each.rule)
+        (
+            each.name,
+            score_text(each.value),
+            *_interval_cells(scores, each),
+            each.averaging,
+            each.basis,
+            each.rule,
+        )
         for each in one.aggregates.values()
     ]
-    yield Table(title, (_words("score"), Column("value"), *_ABOUT), figures)
+    yield Table(title, (_words("score"), Column("value"), *interval_columns(scores), *_ABOUT), figures)
     if one.per_class:
         rows: Rows = [
             (str(index), printable(name), *(score_text(values[index]) for values in one.per_class.values()))
-            for index, name in enumerate(classes.names)
+            for index, name in enumerate(scores.classes.names)
         ]
         yield Table(f"{title} of the classes", (Column("id"), _NAME, *map(Column, one.per_class)), rows)
 

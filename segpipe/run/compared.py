@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,25 @@ from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import chosen_metrics
 from segpipe.metrics.comparison import (
     Comparison,
+    Differences,
     ImageDifferences,
     SliceDifferences,
+    adjusted,
     paired_differences,
 )
+from segpipe.metrics.group_replicates import GroupTable
 from segpipe.metrics.replicates import ImageTable
 from segpipe.metrics.resampling import numbered
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE
+from segpipe.metrics.statistic_replicates import StatisticTable
 from segpipe.metrics.weights import ImageWeights
-from segpipe.run.differing import Obstacles
+from segpipe.run.differing import CommonStatistics, Obstacles
 from segpipe.run.drawn import check_cluster_column
 from segpipe.run.notify import NotifyConfig
 from segpipe.run.opened import Run, metrics_of, open_run
 from segpipe.run.sliced import cut_slices
+from segpipe.statistics.base import Statistic
 from segpipe.values import Frozen
 
 
@@ -73,7 +79,8 @@ def compare(
 
     Args:
         a, b: runs, or their folders.
-        metrics: names of metrics or aggregates; None: the main ones that run A has.
+        metrics: names of metrics or aggregates, those of statistics too; None: the main ones that run A
+            has, and all statistics that both runs counted alike.
         by: how images are cut into slices, as in `Run.score`; None: as the configuration of run A says.
         intervals: as the key `intervals` of a configuration; None: as run A says, or bootstrap.
         common: compare the images (of unchanged truth) and the classes that both have, under the rules of
@@ -85,13 +92,14 @@ def compare(
     """
     pair = (a if isinstance(a, Run) else open_run(a), b if isinstance(b, Run) else open_run(b))
     rules, drawn = _rules(pair[0], metrics, by), _interval_rules(pair[0], intervals)
+    asked = None if metrics is None else set(metrics)
     obstacles = Obstacles.of(*pair)
     if obstacles.fatal or (obstacles.avoidable and not common):
         raise InputError([*obstacles.fatal, *obstacles.avoidable])
     if not obstacles.ids or not len(obstacles.classes):
         found = f"no {'class' if obstacles.ids else 'image, with the same truth,'} that both runs have"
         raise InputError([*obstacles.avoidable, Problem(kind="comparison", found=found)])
-    return _compared(pair, obstacles, rules, drawn)
+    return _compared(pair, obstacles, rules, drawn, asked)
 
 
 def _rules(run: Run, metrics: Sequence[str] | None, by: Any) -> ScoringRules:
@@ -99,7 +107,9 @@ def _rules(run: Run, metrics: Sequence[str] | None, by: Any) -> ScoringRules:
     own = run.results.rules
     slices = own.slices if by is None else (slice_config(by, run.results.classes.names),)
     main = (one.name for one in chosen_metrics(own.metrics) if one.main)
-    return replace(own, metrics=tuple(main) if metrics is None else metrics_of(metrics), slices=slices)
+    further = {name: metric for one in run.results.statistics for name, metric in one.figures.items()}
+    chosen = tuple(main) if metrics is None else metrics_of(metrics, further)
+    return replace(own, metrics=chosen, slices=slices)
 
 
 def _interval_rules(run: Run, asked: IntervalRules | Mapping[str, Any] | str | None) -> IntervalRules:
@@ -111,26 +121,66 @@ def _interval_rules(run: Run, asked: IntervalRules | Mapping[str, Any] | str | N
 
 
 def _compared(
-    pair: tuple[Run, Run], obstacles: Obstacles, rules: ScoringRules, drawn: IntervalRules
+    pair: tuple[Run, Run],
+    obstacles: Obstacles,
+    rules: ScoringRules,
+    drawn: IntervalRules,
+    asked: set[str] | None,
 ) -> Comparison:
-    """The comparison of what the runs have in common."""
+    """The comparison of what the runs have in common; of statistics those that are asked for."""
     classes = obstacles.classes
     excluded = tuple(name for name in rules.exclude_classes if name in classes.names)
     rules = replace(rules, exclude_classes=excluded)
     known = _known(pair, obstacles.ids, rules, drawn)
     sides = [_side(run.results, known, classes, rules) for run in pair]
     a, b = (side.table for side in sides)
+    further = CommonStatistics.of(*pair, asked)
+    differences = paired_differences(a, b, drawn)
+    for one in further.statistics:
+        ours, theirs = (_statistic_table(run.results, known, one, rules) for run in pair)
+        differences |= paired_differences(ours, theirs, drawn)
     return Comparison(
         a=_called(pair[0]),
         b=_called(pair[1]),
         classes=classes,
         rules=rules,
         intervals=drawn,
-        differences=paired_differences(a, b, drawn),
+        differences=differences,
         images=_images(sides),
         slices=tuple(_slices(pair[0], sides, rules, drawn)),
-        left_out=tuple(problem.found for problem in obstacles.avoidable),
+        left_out=(*(problem.found for problem in obstacles.avoidable), *further.left_out),
+        statistics=further.statistics,
+        groups=_groups(pair, known, rules, drawn),
+        group_names=tuple(group.name for group in pair[0].results.classes.groups),
     )
+
+
+def _groups(
+    pair: tuple[Run, Run], known: _Known, rules: ScoringRules, drawn: IntervalRules
+) -> Differences | None:
+    """The differences of groups of classes that both runs have alike; None where there are none."""
+    a, b = (run.results.classes for run in pair)
+    if a.names != b.names or a.groups != b.groups or not a.groups:
+        return None
+    tables = []
+    for run in pair:
+        ids = [name for name in run.results.ids() if name in known.clusters]
+        clusters = np.array([known.clusters[name] for name in ids], np.int64)
+        blocks = partial(_cells, run.results, known, a)
+        tables.append(GroupTable.of(blocks, a, rules, clusters, _weights(known, ids)))
+    return paired_differences(tables[0], tables[1], drawn)
+
+
+def _statistic_table(
+    results: ResultsReader, known: _Known, one: Statistic, rules: ScoringRules
+) -> StatisticTable:
+    """What the images that are compared have of a statistic."""
+    ids = results.ids()
+    clusters = np.array([known.clusters.get(name, -1) for name in ids], np.int64)
+    weights = None
+    if known.weights is not None:
+        weights = np.array([known.weights.get(name, 0.0) for name in ids])
+    return StatisticTable.of(one, partial(results.sums, one), results.classes, rules, clusters, weights)
 
 
 def _called(run: Run) -> str:
@@ -223,6 +273,7 @@ def _slices(
 ) -> Iterator[SliceDifferences]:
     """The differences in each slice, as run A cuts its images."""
     for cut in cut_slices(run.results, rules):
+        found = []
         slice_of = dict(zip(run.results.ids(), cut.slice_of.tolist(), strict=True))
         for number, where in enumerate(cut.where):
             a, b = (
@@ -231,6 +282,18 @@ def _slices(
             )
             if len(a.weights):
                 differences = paired_differences(a, b, drawn)
-                yield SliceDifferences(
-                    title=cut.title, where=where, images=len(a.weights), differences=differences
+                found.append(
+                    SliceDifferences(
+                        title=cut.title, where=where, images=len(a.weights), differences=differences
+                    )
                 )
+        yield from _adjusted(found)
+
+
+def _adjusted(slices: Sequence[SliceDifferences]) -> Iterator[SliceDifferences]:
+    """The slices of one cut, whose differences are looked at together, with adjusted p."""
+    names = slices[0].differences.aggregates if slices else {}
+    columns = {name: adjusted([one.differences.aggregates[name] for one in slices]) for name in names}
+    for at, one in enumerate(slices):
+        aggregates = {name: column[at] for name, column in columns.items()}
+        yield replace(one, differences=replace(one.differences, aggregates=aggregates))

@@ -14,6 +14,7 @@ from segpipe.errors import Problem, first_of
 from segpipe.run.opened import Run
 from segpipe.run.record import run_config
 from segpipe.run.truth import changed_truth
+from segpipe.statistics.base import Statistic
 
 SHOWN_IDS = 5
 """How many images a message names."""
@@ -56,6 +57,53 @@ class Obstacles:
         ]
         fatal = [*_meanings_differ(a, b), *_pixel_weights_differ(a, b)]
         return cls(fatal, avoidable, both - changed, _chosen_classes(a, shared))
+
+
+@dataclass(frozen=True)
+class CommonStatistics:
+    """The statistics that two runs counted alike.
+
+    Attributes:
+        statistics: those of run A.
+        left_out: why others cannot be compared, in sentences.
+    """
+
+    statistics: tuple[Statistic, ...]
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def of(cls, a: Run, b: Run, asked: set[str] | None = None) -> CommonStatistics:
+        """Look at the statistics of two runs; `asked` are names of figures, None: all."""
+        ours, theirs = ({one.full_name: one for one in run.results.statistics} for run in (a, b))
+        wanted = {
+            name
+            for name, one in {**theirs, **ours}.items()
+            if asked is None or not asked.isdisjoint(one.figures)
+        }
+        why = {name: _not_alike(a, b, ours.get(name), theirs.get(name)) for name in sorted(wanted)}
+        return cls(
+            statistics=tuple(one for name, one in ours.items() if name in wanted and not why[name]),
+            left_out=tuple(f"{name}: {reason}" for name, reason in why.items() if reason),
+        )
+
+
+def _not_alike(a: Run, b: Run, ours: Statistic | None, theirs: Statistic | None) -> str:
+    """Why a statistic of two runs cannot be compared; empty if it can."""
+    if ours is None or theirs is None:
+        return f"only run {'B' if ours is None else 'A'} counted it"
+    if ours.identity != theirs.identity:
+        pairs = [one.model_dump(mode="json") for one in (ours, theirs)]
+        other = [
+            f"{name} is {value} in run A, {pairs[1].get(name)} in run B"
+            for name, value in pairs[0].items()
+            if value != pairs[1].get(name)
+        ]
+        return ", ".join(other) or f"{ours.kind} in run A, {theirs.kind} in run B"
+    if a.results.classes.names != b.results.classes.names:
+        return "counted over other classes"
+    if "other" in ours.needs and run_config(a.path).other_pred != run_config(b.path).other_pred:
+        return "the second predictions (other_pred) are not the same"
+    return ""
 
 
 def _chosen_classes(run: Run, chosen: list[int]) -> ClassList:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.classes import ClassList
 from segpipe.counts.results import ResultsReader
 from segpipe.criteria import IntervalRules
 from segpipe.errors import ConfigError
-from segpipe.metrics.intervals import ScoreIntervals, score_intervals
+from segpipe.metrics.group_replicates import GroupTable
+from segpipe.metrics.intervals import ScoreIntervals, score_intervals, table_intervals
 from segpipe.metrics.resampling import numbered
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE, SliceScore
 from segpipe.metrics.slices import Slices, slice_groups
+from segpipe.metrics.statistic_replicates import StatisticTable
+from segpipe.statistics.base import Statistic
 
 
 def intervals_of_run(results: ResultsReader, rules: ScoringRules) -> ScoreIntervals | None:
@@ -33,6 +38,42 @@ def intervals_of_run(results: ResultsReader, rules: ScoringRules) -> ScoreInterv
         results.cells(), results.classes, rules, rules.intervals, clusters, weights=weights
     )
     return found
+
+
+def statistic_intervals(
+    results: ResultsReader,
+    one: Statistic,
+    rules: ScoringRules,
+    drawn: IntervalRules,
+    chosen: NDArray[np.bool_] | None = None,
+) -> ScoreIntervals:
+    """The intervals of every figure of a statistic.
+
+    Args:
+        results: of the run.
+        one: the statistic.
+        rules: how it is scored.
+        drawn: how intervals are made.
+        chosen: bool (image,), which images are a dataset of their own; None: all.
+    """
+    table = statistic_table(results, one, rules, run_clusters(results, drawn))
+    return table_intervals(table if chosen is None else table.group(chosen), drawn)
+
+
+def statistic_table(
+    results: ResultsReader, one: Statistic, rules: ScoringRules, clusters: NDArray[np.int64]
+) -> StatisticTable:
+    """What the images of a run have of a statistic; `clusters` is int64 (image,), -1 for those left out."""
+    weights = results.plain_weights(rules)
+    return StatisticTable.of(one, partial(results.sums, one), results.classes, rules, clusters, weights)
+
+
+def group_intervals(
+    results: ResultsReader, classes: ClassList, rules: ScoringRules, drawn: IntervalRules
+) -> ScoreIntervals:
+    """The intervals of the scores of groups of classes; `classes` are those of the run, with these groups."""
+    clusters, weights = run_clusters(results, drawn), results.image_weights(rules)
+    return table_intervals(GroupTable.of(results.cells, classes, rules, clusters, weights), drawn)
 
 
 def with_slice_intervals(

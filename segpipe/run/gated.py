@@ -18,13 +18,13 @@ from segpipe.criteria import LATEST, GateConfig, IntervalRules
 from segpipe.errors import ConfigError, GateError, SegpipeError
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.gates import Figure, GateReport, bound_of, check_gates, figure_of, judge
-from segpipe.metrics.intervals import score_intervals
+from segpipe.metrics.intervals import ScoreIntervals, score_intervals
 from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.slices import value_text
 from segpipe.reports.tables import gates_line
 from segpipe.run.differing import Obstacles
-from segpipe.run.drawn import run_clusters
+from segpipe.run.drawn import group_intervals, run_clusters, statistic_intervals
 from segpipe.run.latest import read_latest
 from segpipe.run.manifest import MANIFEST_NAME
 from segpipe.run.opened import Run, open_run
@@ -118,16 +118,34 @@ def _figure(gate: GateConfig, results: ResultsReader, scores: Scores, coverage: 
 
 def _interval(gate: GateConfig, results: ResultsReader, rules: ScoringRules) -> Interval:
     """The interval of the figure of a gate, made as the rules say, or as intervals are made by default."""
-    record = next(one for one in METRICS.values() if gate.metric in (one.name, *one.averages))
-    of_class = gate.of_class is not None
-    drawn = (rules.intervals or IntervalRules()).model_copy(update={"per_class": of_class})
-    (found,) = score_intervals(
-        results.cells(), results.classes, replace(rules, metrics=(record.name,)), drawn,
-        run_clusters(results, drawn), _outside(gate, results, rules), 1, results.image_weights(rules),
-    )  # fmt: skip
-    if not of_class:
+    single = gate.of_class is not None or gate.group is not None
+    drawn = (rules.intervals or IntervalRules()).model_copy(update={"per_class": single})
+    found = _intervals(gate, results, rules, drawn)
+    if not single:
         return found.aggregates[gate.metric]
-    return found.per_class[gate.metric][results.classes.names.index(str(gate.of_class))]
+    at = 0 if gate.group is not None else results.classes.names.index(str(gate.of_class))
+    return found.per_class[gate.metric][at]
+
+
+def _intervals(
+    gate: GateConfig, results: ResultsReader, rules: ScoringRules, drawn: IntervalRules
+) -> ScoreIntervals:
+    """The intervals of what the figure of a gate comes from: a statistic, a group of classes, a metric."""
+    outside = _outside(gate, results, rules)
+    for one in results.statistics:
+        if gate.metric in one.figures:
+            chosen = None if outside is None else outside == 0
+            return statistic_intervals(results, one, rules, drawn, chosen)
+    record = next(one for one in METRICS.values() if gate.metric in (one.name, *one.averages))
+    own = replace(rules, metrics=(record.name,))
+    if gate.group is not None:
+        groups = tuple(one for one in results.classes.groups if one.name == gate.group)
+        return group_intervals(results, replace(results.classes, groups=groups), own, drawn)
+    (found,) = score_intervals(
+        results.cells(), results.classes, own, drawn, run_clusters(results, drawn), outside, 1,
+        results.image_weights(rules),
+    )  # fmt: skip
+    return found
 
 
 def _outside(gate: GateConfig, results: ResultsReader, rules: ScoringRules) -> NDArray[np.int64] | None:

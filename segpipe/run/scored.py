@@ -17,8 +17,14 @@ from segpipe.metrics.scoring import score_counts
 from segpipe.metrics.slices import Slices, score_slices
 from segpipe.metrics.statistic_scores import score_statistic, score_statistic_groups
 from segpipe.planning.plan_file import written_at
-from segpipe.run.drawn import intervals_of_run, with_slice_intervals
+from segpipe.run.drawn import (
+    group_intervals,
+    intervals_of_run,
+    statistic_intervals,
+    with_slice_intervals,
+)
 from segpipe.run.sliced import cut_slices
+from segpipe.statistics.base import Statistic
 
 TOTAL = Path("confusion", "c", "0", "0")
 """The first chunk of the sum over all images, which is written after the images."""
@@ -49,13 +55,21 @@ def _scored(path: Path, rules: ScoringRules, written: tuple[int, ...]) -> Scores
     slices = with_slice_intervals(slices, results, cut, rules)
     if results.statistics:
         slices = tuple(map(with_statistics, slices, _statistics_of_slices(results, cut, rules)))
-    statistics = tuple(
-        score_statistic(one, results.sums(one), results.classes, rules, results.plain_weights(rules))
-        for one in results.statistics
-    )
+    statistics = tuple(_scored_statistic(results, one, rules) for one in results.statistics)
+    if groups is not None and rules.intervals is not None:
+        groups = with_intervals(groups, group_intervals(results, results.classes, rules, rules.intervals))
     distributions = class_distributions(results.cells(), results.classes, rules, weights)
     scores = replace(scores, groups=groups, slices=slices, statistics=statistics, distributions=distributions)
     return with_intervals(scores, intervals_of_run(results, rules))
+
+
+def _scored_statistic(results: ResultsReader, one: Statistic, rules: ScoringRules) -> StatisticScores:
+    """The scores of a statistic, with their intervals if the rules ask for them."""
+    weights = results.plain_weights(rules)
+    scores = score_statistic(one, results.sums(one), results.classes, rules, weights)
+    if rules.intervals is None:
+        return scores
+    return with_intervals(scores, statistic_intervals(results, one, rules, rules.intervals))
 
 
 def _statistics_of_slices(

@@ -116,11 +116,6 @@ class StatisticMetric(Figure):
         """The words for the figure of the whole."""
         return f"Mean {self.title}" if self.per_class else self.title
 
-    @property
-    def averages(self) -> tuple[str, str]:
-        """The names of the aggregates that are derived from it."""
-        return self.pooled_name, f"{self.pooled_name}_per_image"
-
 
 class Statistic(Frozen):
     """What is summed over the pixels of each image, beside the confusion matrix.
@@ -323,6 +318,11 @@ def _mixed_up(made: Mapping[str, Statistic]) -> Iterator[str]:
                 yield f"{key}.name: {taken} is a name of {owners[taken]} already; choose another one"
             owners.update(dict.fromkeys(names, key))
         seen.append((key, one))
+
+
+def joined(parts: Sequence[Counts]) -> Counts:
+    """The counts of the images of several parts, one after the other; at least one part."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def real_values(counts: Mapping[str, NDArray[np.int64]], fields: Sequence[Field]) -> dict[str, FloatArray]:

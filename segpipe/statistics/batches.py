@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segpipe.classes import LabelRules
 from segpipe.kernels.codes import codes_of
-from segpipe.statistics.base import Counts, Pixels, Statistic
+from segpipe.statistics.base import Counts, Pixels, Statistic, joined
 from segpipe.statistics.confusion import LabelMaps
 
 Codes = NDArray[np.uint16]
@@ -143,11 +143,6 @@ def whole(space: tuple[int, ...]) -> Box:
     (slice(0, 2, None), slice(0, 3, None))
     """
     return tuple(slice(0, length) for length in space)
-
-
-def joined(parts: Sequence[Counts]) -> Counts:
-    """The counts of the images of several parts, one after the other; at least one part."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def ignore_around(truth: Codes, core: Box, no_class: int) -> None:

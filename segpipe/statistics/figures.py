@@ -45,6 +45,11 @@ class Figure:
         return "higher is better" if self.best > self.minimum else "lower is better"
 
     @property
+    def averages(self) -> tuple[str, ...]:
+        """The names of the aggregates that are derived from it: of the whole, and the mean over images."""
+        return self.pooled_name, f"{self.pooled_name}_per_image"
+
+    @property
     def lower_is_better(self) -> bool:
         """Whether the highest values are the worst."""
         return self.direction == "lower is better"

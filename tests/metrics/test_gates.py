@@ -172,7 +172,6 @@ def test_a_report_survives_being_written() -> None:
         ({"metric": "dice", "class": "car", "min": 0}, "dice is not computed"),
         ({"metric": "mean_boundary_iou", "min": 0}, "not computed; add .* or its kind to `statistics`"),
         ({"metric": "component_f1", "min": 0}, "component_f1 needs a class .* is mean_component_f1"),
-        ({"metric": "mean_component_f1", "min": 0, "bound": "lower"}, "has no interval: it is a statistic's"),
         ({"metric": "component_f1", "group": "x", "min": 0}, "has no figures of groups: it is a statistic's"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from segpipe.kernels.cells import ConfusionCells
-from segpipe.metrics.replicates import ImageTable, Replicates, score_replicates
+from segpipe.metrics.replicates import ImageTable, Replicates
 from segpipe.metrics.resampling import (
     Draws,
     LeaveOneOut,
@@ -122,7 +122,7 @@ def test_scores_of_replicates_are_those_of_datasets_written_out(
     table = ImageTable.of([maps.cells()], maps.classes, rules, clusters, units)
     names = sorted(set(clusters.tolist()))
     counts = bootstrap_counts(len(names), 1, range(5))
-    replicates = score_replicates(table, [Multiplicities(counts, len(names))])
+    replicates = table.replicates([Multiplicities(counts, len(names))])
     for at in range(5):
         images = [
             image
@@ -144,7 +144,7 @@ def test_scores_without_one_cluster_are_those_of_the_other_images(
     names = sorted(set(clusters.tolist()))
     table = ImageTable.of([maps.cells()], maps.classes, rules, clusters)
     draws: list[Draws] = [LeaveOneOut(len(names), at, at + 1) for at in range(len(names))]
-    replicates = score_replicates(table, draws)
+    replicates = table.replicates(draws)
     for at, name in enumerate(names):
         rest = np.flatnonzero(clusters != name).tolist()
         assert_same(replicates, at, written_out(maps, rest, rules, None))
@@ -156,7 +156,7 @@ def test_the_dataset_itself_scores_what_it_scores(maps: Maps, rules: ScoringRule
     """The replicate in which every image is once."""
     number = len(maps.truth)
     table = ImageTable.of([maps.cells()], maps.classes, rules, np.arange(number))
-    found = score_replicates(table, [whole(number)])
+    found = table.replicates([whole(number)])
     assert_same(found, 0, written_out(maps, list(range(number)), rules, None))
 
 
@@ -169,6 +169,6 @@ def test_very_large_counts_do_not_overflow() -> None:
     maps = Maps(2, [[0]] * 3, [[0]] * 3)
     table = ImageTable.of([cells], maps.classes, ScoringRules(metrics=("recall",)), np.arange(3))
     counts = np.array([[3], [0], [0]], np.uint16)
-    found = score_replicates(table, [Multiplicities(counts, 3)])
+    found = table.replicates([Multiplicities(counts, 3)])
     assert found.aggregates["pixel_accuracy"].tolist() == [0.75]
     assert found.per_class["iou"].tolist() == [[0.75, 0.0]]

@@ -12,7 +12,8 @@ from segpipe.reports.text import write_csv
 @REPORTS.register("per_group.csv")
 def write(given: ReportInput, path: Path) -> None:
     """Write the table; it has no rows where there are no groups."""
-    plain = replace(given.scores, class_intervals={}, statistics=())
+    # The columns of groups are those of classes; statistics are not scored of groups.
+    plain = replace(given.scores, statistics=())
     figures = [key for key in plain.class_rows()[0] if not key.startswith("class_")]
     rows = [
         [", ".join(value) if key == "classes" else value for key, value in row.items()]
