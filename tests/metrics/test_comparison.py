@@ -126,6 +126,18 @@ def test_turning_the_comparison_around_turns_the_signs() -> None:
         assert one.improves is None or one.improves is not other.improves
 
 
+def test_an_interval_of_the_jackknife_lies_around_the_difference_on_either_side_of_zero() -> None:
+    """Nothing cuts it off at 0: a difference goes from minus to plus the range of the score."""
+    a, b = pair(30, gain=0.02)
+    for found in (
+        compared(a, b, IntervalRules(method="jackknife")),
+        compared(b, a, IntervalRules(method="jackknife")),
+    ):
+        one = found.aggregates["mean_dice"]
+        assert one.interval.low < one.value < one.interval.high
+        assert one.value - one.interval.low == pytest.approx(one.interval.high - one.value)
+
+
 def test_a_clear_gain_is_seen_and_pairs_see_more_than_two_intervals() -> None:
     """Images differ far more than the predictions do: the paired interval is narrow all the same."""
     a, b = pair(60, gain=0.03)

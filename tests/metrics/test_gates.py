@@ -126,6 +126,13 @@ def test_a_drop_of_every_metric_knows_its_good_end() -> None:
     assert worse_by(signed, -0.5, 0.25) == worse_by(signed, 0.5, -0.25) == 0.25
 
 
+def test_a_relative_drop_from_below_zero_is_a_drop() -> None:
+    """A correlation may be negative: worse stays worse."""
+    asked = gate(metric="mcc", max_drop=0.1, relative=True)
+    assert worse_by(asked, -0.5, -0.25) == 1
+    assert worse_by(asked, -0.25, -0.5) == -0.5
+
+
 def test_rounding_is_no_drop() -> None:
     """0.71 - 0.7 is more than 0.01 in floats."""
     (one,) = judge(gate(metric="mean_iou", max_drop=0.01), Figure(value=0.7), lambda: Figure(value=0.71))

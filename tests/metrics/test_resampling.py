@@ -69,10 +69,13 @@ def test_draws_are_uniform() -> None:
 
 
 def test_draws_stay_the_same_from_version_to_version() -> None:
-    """The numbers of a seed are part of what a run means."""
+    """The numbers of a seed are part of what a run means; swaps have random numbers of their own."""
     assert bootstrap_counts(8, 0, range(2)).T.tolist() == FIRST_DRAWS
+    (drawn,) = swaps(64, 0, 2)
+    assert np.packbits(drawn.T.astype(bool), axis=1).tobytes().hex() == FIRST_SWAPS
 
 
+FIRST_SWAPS = "00000000000000004ec817def0f267994c6f708c44a46583"
 FIRST_DRAWS = [[0, 0, 1, 1, 1, 2, 3, 0], [0, 3, 2, 0, 0, 1, 0, 2]]
 
 

@@ -46,6 +46,7 @@ BASE = {"truth": "truth.zarr", "pred": "pred.zarr", "classes": 3}
             "label 3 is remapped to class 0 and declared to be no class",
         ),
         ({"exclude_classes": [7]}, "exclude_classes: no class 7"),
+        ({"exclude_classes": [-1]}, "exclude_classes: no class -1"),
         ({"exclude_classes": [0, 1, "class_2"]}, "exclude_classes: every class is left out of means"),
         ({"remap": {0: 1, "0": 2}}, "remap: the label 0 is given twice, as 0 and as '0'"),
         ({"truth": "a\0b"}, "truth.store: input should be a path; no path has the character NUL"),
