@@ -35,6 +35,7 @@ from segpipe.errors import (
     Problem,
     SegpipeError,
 )
+from segpipe.reports.text import finite, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,8 +121,7 @@ def _told(error: BaseException, *, interrupted: bool, as_json: bool) -> int:
     if os.environ.get(TRACEBACK, "") not in ("", "0"):
         traceback.print_exception(error)
     kind, message, code = _explained(error)
-    from segpipe.terminal import printable_lines
-
+    # Nothing is imported here: a signal may have come while NumPy was, and left half of it.
     print(f"{'' if code == EXIT_INTERRUPTED else 'error: '}{printable_lines(message)}", file=sys.stderr)
     if as_json:
         problems = [problem.as_row() for problem in getattr(error, "problems", [])]
@@ -161,8 +161,6 @@ def answer(document: Callable[[], object], show: Callable[[Console], None], *, a
 
 def print_json(document: object) -> None:
     """Write the one JSON document of a command; a figure that is not defined (NaN) is null."""
-    from segpipe.reports.text import finite
-
     with _printing():
         print(json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False))
 

@@ -63,15 +63,6 @@ NARROW_TEXT = 14
 GAP = 2
 
 
-def printable_lines(text: str) -> str:
-    """A text from outside as it may stand on a terminal: its lines stay, no other control character does.
-
-    >>> printable_lines("one\\n\\x1b[2Jtwo")
-    'one\\n [2Jtwo'
-    """
-    return "\n".join(printable(line) for line in text.split("\n"))
-
-
 def results_console() -> Console:
     """The console for results."""
     return plain_console(sys.stdout)

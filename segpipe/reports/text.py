@@ -51,6 +51,15 @@ def printable(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
+def printable_lines(text: str) -> str:
+    """A text from outside as it may stand on a terminal: its lines stay, no other control character does.
+
+    >>> printable_lines("one\\n\\x1b[2Jtwo")
+    'one\\n [2Jtwo'
+    """
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def markdown_code(text: str) -> str:
     """Untrusted text as a Markdown code span, in which no link, HTML or emphasis is read.
 

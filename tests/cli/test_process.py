@@ -92,6 +92,24 @@ def partials(results: Path) -> int:
     return sum(1 for _ in results.glob("partials/*/[0-9a-f]*"))
 
 
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_a_stop_while_libraries_are_loaded_is_told_without_them(more: str) -> None:
+    """What was half loaded then cannot be loaded again; the exit code and the words need none of it."""
+    script = (
+        "import os, signal, sys\n"
+        "from segpipe.cli import guarded\n"
+        "def work():\n"
+        f"    sys.modules.update(dict.fromkeys({HEAVY}))\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        f"sys.exit(guarded(work, as_json={bool(more)}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.startswith("interrupted: what was counted is kept")
+    assert "Traceback" not in done.stderr
+    assert (json.loads(done.stdout)["error"]["exit_code"] if more else done.stdout) == (130 if more else "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_evaluation_keeps_its_counts(
     number: int, many: list[str], tmp_path: Path, warm: Warm
