@@ -18,6 +18,7 @@ HISTORY_CURVE = 40
 """The sparkline of a model shows so many of its last runs."""
 
 TEXTS = {"run", "day", "state", "metadata"}
+"""The columns that hold no numbers."""
 
 
 def show_history(console: Console, rows: Sequence[HistoryRow]) -> None:
@@ -35,7 +36,7 @@ def show_history(console: Console, rows: Sequence[HistoryRow]) -> None:
 def history_table(title: str, rows: Sequence[HistoryRow]) -> Table:
     """One line for each run; the change is that from the complete run before."""
     heads = ("run", "day", "state", "coverage", rows[0].headline, "change", "metadata")
-    columns = tuple(Column(head, number=head not in ("run", "day", "state", "metadata")) for head in heads)
+    columns = tuple(Column(head, number=head not in TEXTS) for head in heads)
     cells: Rows = []
     before: float | None = None
     for row in rows:

@@ -8,7 +8,6 @@ before they start (modules, an environment, further directives) is said in Dask'
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,8 +35,6 @@ JOBS_FOLDER = "segpipe-jobs"
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*$", max_length=200)]
 """What stands in a job script: nothing that a shell or a batch system would take for more than a word."""
-
-PLAIN = re.compile(r"[\w./@+,=-]+")
 
 
 def _plain_path(path: Path) -> Path:
