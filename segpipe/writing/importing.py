@@ -108,6 +108,8 @@ def import_rules(preset: str | None, given: Mapping[str, Any]) -> ImportRules:
     except (ValidationError, TypeError, re.error) as error:
         items = error.errors(include_url=False) if isinstance(error, ValidationError) else []
         lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in items] or [str(error)]
+        if isinstance(error, re.error):
+            lines = [f"id: {error.pattern!r} is no regular expression ({error})"]
         message = f"{preset or 'import'}: {'; '.join(lines)}"
         raise ConfigError(message) from None
     return rules

@@ -177,6 +177,12 @@ def test_dtypes_that_no_integer_holds_are_told(tmp_path: Path) -> None:
         import_images(tmp_path, tmp_path / "s.zarr", cluster=THREADS)
 
 
+def test_a_rule_for_ids_that_is_no_regular_expression_is_told(tmp_path: Path) -> None:
+    """With the rule itself, not only with what the parser of such rules says."""
+    with pytest.raises(ConfigError, match=r"import: id: '\(' is no regular expression \(missing \)"):
+        import_images(tmp_path, tmp_path / "s.zarr", rules={"id": "("}, cluster=THREADS)
+
+
 def test_a_file_that_grows_beyond_the_dtype_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look at its header and the reading it became one of 16 bits."""
     save(tmp_path / "a.png", np.zeros((4, 4)))
