@@ -9,8 +9,12 @@ There are three ways, by how the pixels lie:
 
 * PLANES: the pixels of a channel lie side by side. Four channels at a time are merged into a strip of largest
   keys and a strip of their channels, which stay in the L1 cache.
-* ROWS: the channels of a pixel lie side by side. The largest key of a pixel is found first, then its channel.
+* ROWS: the channels of a pixel lie side by side. Of few channels the largest key is found first, then its
+  channel. Many are folded into a vector of largest keys and a vector of their channels, and as many pixels
+  as a vector has lanes are then settled together: nothing is read twice, and no branch depends on data.
 * PACKED: neither, or the bytes are swapped: a strip is copied as planes.
+
+What is read is asked for some KiB ahead: a CPU that looks ahead by itself stops at the end of each page.
 
 As in `segpipe.kernels._runs` everything is an int64, nothing is allocated, and nothing checks an address:
 `segpipe.kernels.argmax`, the only caller, owns all memory that is named here.
@@ -37,11 +41,17 @@ STRIP = 2048
 PLANES, ROWS, PACKED = 0, 1, 2
 
 VECTOR_BYTES = 64
-"""Of pixels of one channel that are compared at a time."""
+"""Of pixels of one channel, or channels of one pixel, that are compared at a time."""
+
+LINE_BYTES = 64
+"""Of a cache; at least so much memory comes when some of it is asked for."""
+
+AHEAD_BYTES = 8 << 10
+"""So far ahead memory is asked for; what lies behind the scores may be asked for, and is not read."""
 
 LANES = {16: 16, 32: 8, 64: 8}
 """Bits of a float -> channels of one pixel that are compared at a time; among more it takes longer to find
-the largest one. Of pixels with more than four times so many a whole vector is compared."""
+the largest one. Pixels with more than four times so many have many channels."""
 
 KINDS: dict[int, Any] = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 """Bytes of a float -> the type that is compiled for it."""
@@ -88,10 +98,17 @@ class Grid(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Addresses: keys and channels of a strip; `packed_px` pixels of each channel, a multiple of a vector."""
+    """Addresses.
+
+    Attributes:
+        keys, best: largest keys of a strip of pixels, and their channels.
+        folded: of as many pixels as a vector has lanes, a vector of keys for each, then one of channels.
+        packed: `packed_px` pixels of each channel, a multiple of a vector.
+    """
 
     keys: int
     best: int
+    folded: int
     packed: int
     packed_px: int
 
@@ -132,6 +149,14 @@ def _all_lanes(builder: Any, value: Any, vector: Any) -> Any:
     single = builder.insert_element(ir.Constant(vector, ir.Undefined), lane, ir.Constant(ir.IntType(32), 0))
     lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), lanes)
+
+
+def _ask_for(builder: Any, address: Any) -> Any:
+    """Have a line of memory brought to the caches; there may be no memory at all."""
+    kinds = [ir.IntType(8).as_pointer(), *[ir.IntType(32)] * 3]
+    ask = _declared(builder, "llvm.prefetch.p0", ir.VoidType(), kinds)
+    to_read, to_all_caches, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
+    builder.call(ask, [_pointer(builder, address, ir.IntType(8)), to_read, to_all_caches, data])
 
 
 def _splat(vector: Any, value: int) -> Any:
@@ -227,8 +252,9 @@ def _merging(channels: int) -> Callable[..., Any]:
             largest = builder.select(at_start, below_all, builder.load(keys, align=1))
             where = builder.load(best, align=1)
             for channel in range(channels):
-                place = _pointer(builder, _at(builder, address, channel, step), vector)
-                key = _keys(builder, builder.load(place, align=1))
+                place = _at(builder, address, channel, step)
+                _ask_for(builder, _at(builder, place, AHEAD_BYTES // channels))
+                key = _loaded_keys(builder, place, vector)
                 number = _all_lanes(builder, _at(builder, first, channel), vector)
                 greater = builder.icmp_signed(">", key, largest)
                 largest = builder.select(greater, key, largest)
@@ -264,6 +290,11 @@ def _loaded_keys(builder: Any, address: Any, vector: Any) -> Any:
 def _larger_of(builder: Any, one: Any, other: Any) -> Any:
     """The larger key in each lane."""
     return builder.select(builder.icmp_signed(">", one, other), one, other)
+
+
+def _lower_of(builder: Any, one: Any, other: Any) -> Any:
+    """The lower channel in each lane."""
+    return builder.select(builder.icmp_unsigned("<", one, other), one, other)
 
 
 def _largest_lane(builder: Any, keys: Any) -> Any:
@@ -309,6 +340,7 @@ def _largest_of_few(typing_context: Any, dtype: Any, address: Any, channels: Any
         vector = _few(dtype)
         lanes = ir.Constant(vector, list(range(vector.count)))
         there = builder.icmp_unsigned("<", lanes, _all_lanes(builder, arguments[2], vector))
+        _ask_for(builder, _at(builder, arguments[1], AHEAD_BYTES))
         keys = _keys(builder, _masked_load(builder, arguments[1], there, vector))
         largest = _largest(builder, [keys], [ir.Constant(I64, 0)])
         return context.make_tuple(builder, signature.return_type, largest)
@@ -331,6 +363,8 @@ def _largest_of(blocks: int) -> Callable[..., Any]:
             starts.append(builder.sub(channels, ir.Constant(I64, vector.count)))
             size = ir.Constant(I64, vector.element.width // 8)
             places = [builder.add(address, builder.mul(start, size)) for start in starts]
+            for offset in range(0, blocks * vector.count * vector.element.width // 8, LINE_BYTES):
+                _ask_for(builder, _at(builder, address, AHEAD_BYTES + offset))
             keys = [_loaded_keys(builder, place, vector) for place in places]
             return context.make_tuple(builder, signature.return_type, _largest(builder, keys, starts))
 
@@ -351,42 +385,102 @@ _largest_of_2, _largest_of_3, _largest_of_4 = map(_largest_of, (2, 3, 4))
 
 
 @_instruction
-def _larger(typing_context: Any, dtype: Any, address: Any, last: Any) -> Any:
-    """The largest key of a pixel of many channels; `last` is where the last vector of them begins."""
+def _lanes_of_vector(typing_context: Any, dtype: Any) -> Any:
+    """How many numbers of type `dtype` a vector has."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, address, last = arguments
-        vector = _vector(dtype)
-        start, before = builder.block, builder.append_basic_block("larger")
-        largest = _loaded_keys(builder, last, vector)
-        builder.branch(before)
-        builder.position_at_end(before)
-        at, keys = builder.phi(I64), builder.phi(vector)
-        at.add_incoming(address, start)
-        keys.add_incoming(largest, start)
-        here = _loaded_keys(builder, at, vector)
-        larger = _larger_of(builder, here, keys)
-        following = _at(builder, at, vector.count * vector.element.width // 8)
-        at.add_incoming(following, before)
-        keys.add_incoming(larger, before)
-        after = builder.append_basic_block("largest")
-        builder.cbranch(builder.icmp_signed("<", following, last), before, after)
-        builder.position_at_end(after)
-        return _largest_lane(builder, larger)
+        return ir.Constant(I64, _vector(dtype).count)
 
-    return types.int64(dtype, types.int64, types.int64), generate
+    return types.int64(dtype), generate
 
 
 @_instruction
-def _first_equal(typing_context: Any, dtype: Any, address: Any, key: Any) -> Any:
-    """The first channel of a vector that has the key; 64 if none has it."""
+def _fold(typing_context: Any, dtype: Any, address: Any, last: Any, keys: Any, best: Any) -> Any:
+    """Write the largest key in each lane of a pixel of many channels, and the first channel that has it.
+
+    The last vector of channels begins at `last`, and may overlap the one before it.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, address, last, keys_at, best_at = arguments
         vector = _vector(dtype)
-        keys = _loaded_keys(builder, arguments[1], vector)
-        return _first_bit(builder, _equal_bits(builder, keys, arguments[2]))
+        lanes = ir.Constant(vector, list(range(vector.count)))
+        size = ir.Constant(I64, vector.element.width // 8)
+        _ask_for(builder, _at(builder, address, AHEAD_BYTES))
+        largest = _loaded_keys(builder, address, vector)
+        start, body = builder.block, builder.append_basic_block("fold")
+        builder.branch(body)
+        builder.position_at_end(body)
+        at, keys, best = builder.phi(I64), builder.phi(vector), builder.phi(vector)
+        following = _at(builder, at, VECTOR_BYTES)
+        following = builder.select(builder.icmp_signed("<", following, last), following, last)
+        _ask_for(builder, _at(builder, following, AHEAD_BYTES))
+        here = _loaded_keys(builder, following, vector)
+        first = builder.udiv(builder.sub(following, address), size)
+        channels = builder.add(lanes, _all_lanes(builder, first, vector))
+        greater = builder.icmp_signed(">", here, keys)
+        larger = builder.select(greater, here, keys)
+        where = builder.select(greater, channels, best)
+        for value, before, after in ((at, address, following), (keys, largest, larger), (best, lanes, where)):
+            value.add_incoming(before, start)
+            value.add_incoming(after, body)
+        end = builder.append_basic_block("folded")
+        builder.cbranch(builder.icmp_signed("<", following, last), body, end)
+        builder.position_at_end(end)
+        builder.store(larger, _pointer(builder, keys_at, vector), align=1)
+        builder.store(where, _pointer(builder, best_at, vector), align=1)
+        return context.get_dummy_value()
 
-    return types.int64(dtype, types.int64, types.int64), generate
+    return types.void(dtype, *[types.int64] * 4), generate
+
+
+@_instruction
+def _settle(typing_context: Any, dtype: Any, folded: Any, keys: Any, best: Any) -> Any:
+    """Write the largest keys of pixels that were folded, a vector of them, and the first channels with these.
+
+    Lanes that do not have the largest key of their pixel have no say in which channel it is.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, folded, keys_at, best_at = arguments
+        vector = _vector(dtype)
+        places = [
+            _pointer(builder, _at(builder, folded, VECTOR_BYTES * at), vector)
+            for at in range(2 * vector.count)
+        ]
+        loaded = [builder.load(place, align=1) for place in places]
+        keys, channels = loaded[: vector.count], loaded[vector.count :]
+        largest = _across(keys, partial(_larger_of, builder), builder)
+        nowhere = _splat(vector, -1)
+        for pixel, own in enumerate(keys):
+            has_it = builder.icmp_signed(
+                "==", own, _picked(builder, largest, largest, [pixel] * vector.count)
+            )
+            channels[pixel] = builder.select(has_it, channels[pixel], nowhere)
+        best = _across(channels, partial(_lower_of, builder), builder)
+        builder.store(largest, _pointer(builder, keys_at, vector), align=1)
+        builder.store(best, _pointer(builder, best_at, vector), align=1)
+        return context.get_dummy_value()
+
+    return types.void(dtype, *[types.int64] * 3), generate
+
+
+def _across(vectors: list[Any], choose: Callable[[Any, Any], Any], builder: Any) -> Any:
+    """What is chosen among the lanes of each of some vectors, as many as they have lanes, in order.
+
+    Neighbouring lanes of two vectors become one vector of half as many lanes of each, and so on.
+    """
+    lanes = vectors[0].type.count
+    even, odd = (list(range(first, 2 * lanes, 2)) for first in (0, 1))
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [choose(_picked(builder, *pair, even), _picked(builder, *pair, odd)) for pair in pairs]
+    return vectors[0]
+
+
+def _picked(builder: Any, one: Any, other: Any, lanes: list[int]) -> Any:
+    """Lanes of two vectors; those of the second come after those of the first."""
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
 
 def _masked_load(builder: Any, address: Any, there: Any, vector: Any) -> Any:
@@ -456,24 +550,15 @@ def _pack(dtype: Any, address: int, pixel_step: int, pixels: int, scores: Scores
 
 @inlined
 def _best_of_row(dtype: Any, address: int, channels: int) -> tuple[int, int]:
-    """The largest key of a pixel, and the first channel that has it."""
-    size, lanes = _bytes_of(dtype), _lanes(dtype)
+    """The largest key of a pixel of few channels, and the first channel that has it."""
+    lanes = _lanes(dtype)
     if channels <= lanes:
         return _largest_of_few(dtype, address, channels)  # type: ignore[no-any-return]
     if channels <= 2 * lanes:
         return _largest_of_2(dtype, address, channels)  # type: ignore[no-any-return]
     if channels <= 3 * lanes:
         return _largest_of_3(dtype, address, channels)  # type: ignore[no-any-return]
-    if channels <= 4 * lanes:
-        return _largest_of_4(dtype, address, channels)  # type: ignore[no-any-return]
-    last = address + channels * size - VECTOR_BYTES
-    key = _larger(dtype, address, last)
-    at = address
-    found = _first_equal(dtype, at, key)
-    while found >= 64:
-        at = min(at + VECTOR_BYTES, last)
-        found = _first_equal(dtype, at, key)
-    return key, (at - address) // size + found
+    return _largest_of_4(dtype, address, channels)  # type: ignore[no-any-return]
 
 
 # All pixels. --------------------------------------------------------------------------------------------
@@ -491,11 +576,28 @@ def _row_offset(grid: Grid, row: int, side: int) -> int:
 
 
 @part
-def _label_rows(dtype: Any, at: int, out: int, scores: Scores, grid: Grid, labels: Labels) -> None:
-    """One row of pixels whose channels lie side by side."""
+def _label_few(dtype: Any, at: int, out: int, scores: Scores, grid: Grid, labels: Labels) -> None:
+    """One row of pixels whose few channels lie side by side."""
     for pixel in range(grid.columns):
         key, channel = _best_of_row(dtype, at + pixel * grid.score_step, scores.channels)
         _store(I32, out + pixel * grid.label_step, _label(dtype, key, channel, scores, labels))
+
+
+@part
+def _label_many(
+    dtype: Any, at: int, out: int, scores: Scores, grid: Grid, scratch: Scratch, labels: Labels
+) -> None:
+    """One row of pixels whose many channels lie side by side."""
+    lanes = _lanes_of_vector(dtype)
+    to_last = scores.channels * _bytes_of(dtype) - VECTOR_BYTES
+    best = scratch.folded + lanes * VECTOR_BYTES
+    for start in range(0, grid.columns, lanes):
+        pixels = min(lanes, grid.columns - start)
+        for pixel in range(pixels):
+            source, offset = at + (start + pixel) * grid.score_step, pixel * VECTOR_BYTES
+            _fold(dtype, source, source + to_last, scratch.folded + offset, best + offset)
+        _settle(dtype, scratch.folded, scratch.keys, scratch.best)
+        _write_labels(dtype, pixels, scores, scratch, out + start * grid.label_step, grid.label_step, labels)
 
 
 @part
@@ -537,7 +639,9 @@ def _argmax(numbers: NDArray[np.int64], dtype: Any) -> None:
     for row in range(rows):
         at = scores.address + _row_offset(grid, row, 1)
         out = labels.address + _row_offset(grid, row, 2)
-        if scores.method == ROWS:
-            _label_rows(dtype, at, out, scores, grid, labels)
+        if scores.method == ROWS and scores.channels <= 4 * _lanes(dtype):
+            _label_few(dtype, at, out, scores, grid, labels)
+        elif scores.method == ROWS:
+            _label_many(dtype, at, out, scores, grid, scratch, labels)
         else:
             _label_planes(dtype, at, out, scores, grid, scratch, labels)

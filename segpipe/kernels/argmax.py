@@ -90,6 +90,7 @@ def _label(channels: NDArray[Any], way: Walk, bounds: tuple[int, int]) -> None:
     packed_px = min(packed_px, _argmax.STRIP)
     packed = np.zeros(packed_px * num_channels * size, np.uint8)
     strips = np.zeros((2, _argmax.STRIP * size), np.uint8)
+    folded = np.zeros((2, _argmax.VECTOR_BYTES // size, _argmax.VECTOR_BYTES), np.uint8)
     score_at, _, score_step = way.truth
     label_at, _, label_step = way.pred
     swapped = not channels.dtype.isnative
@@ -97,7 +98,7 @@ def _label(channels: NDArray[Any], way: Walk, bounds: tuple[int, int]) -> None:
         size,
         _argmax.Scores(score_at, num_channels, channel_step, swapped, method, *bounds),
         _argmax.Grid(address(way.rows), len(way.rows), way.columns, score_step, label_step),
-        _argmax.Scratch(address(strips[0]), address(strips[1]), address(packed), packed_px),
+        _argmax.Scratch(address(strips[0]), address(strips[1]), address(folded), address(packed), packed_px),
         _argmax.Labels(label_at, NOT_A_NUMBER, NO_PROBABILITY),
     )
 
