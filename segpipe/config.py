@@ -143,17 +143,21 @@ class StoredAs:
 
 
 class SmallObjects(Frozen):
-    """Which objects of truth are too small to count: their pixels are ignored.
+    """Which objects are too small to count: their pixels are ignored.
 
-    An object is the connected pixels of one class of one image, whatever `valid` says of them.
+    An object is the connected pixels of one class of one image, whatever `valid` says of them; those of truth
+    and those of the prediction are told by themselves.
 
     Attributes:
         min_object_px: pixels of the smallest object that counts.
         connectivity: 4 (edges) or 8 (corners too) in images, 6 or 26 in volumes.
+        in_pred: objects of the prediction too, not only those of truth. What is ignored then depends on the
+            model: specks that it should not have predicted cost it nothing.
     """
 
     min_object_px: int = Field(ge=2)
     connectivity: Literal[4, 8, 6, 26]
+    in_pred: bool = False
 
 
 class ArrayConfig(Frozen):

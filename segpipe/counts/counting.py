@@ -59,7 +59,7 @@ class CountingContext:
         statistics: what is counted beside the confusion matrix: kind, name and parameters.
         pred_stored_as: the representation of the predictions.
         other_rules: of a second prediction that statistics read.
-        small_objects: objects of truth whose pixels are ignored.
+        small_objects: objects whose pixels are ignored.
         recount: buckets that are counted anew, whatever is there.
     """
 
@@ -193,7 +193,9 @@ class _Job:
     def read(self, shared: SharedReader, images: Sequence[int]) -> Under:
         """Some images without their prediction, as they are to be counted."""
         under, small = shared.read(images), self.context.small_objects
-        return under if small is None else without_small_objects(under, self.context.truth_rules, small)
+        if small is None:
+            return under
+        return without_small_objects(under, under.truth, self.context.truth_rules, small)
 
     def add(self, window: _Window) -> None:
         """Count a window. Only the counts are kept: the label maps are let go with the window."""
@@ -418,10 +420,21 @@ def _load(jobs: Sequence[_Job], part: BucketPart) -> Iterator[_Window | list[Pro
 
 
 def _predicted(under: Under, side: SideReader, halo: int, job: _Job) -> _Window:
-    """A window with the prediction of a job; what needs scores is counted while they are read."""
+    """A window with the prediction of a job, as it is to be counted."""
+    pred, scored = _read_pred(under, side, halo, job)
+    small = job.context.small_objects
+    if small is not None and small.in_pred and pred.values is not None:
+        under = without_small_objects(under, pred, job.context.pred_rules, small)
+    return _Window(under, pred, scored, job)
+
+
+def _read_pred(
+    under: Under, side: SideReader, halo: int, job: _Job
+) -> tuple[LabelMaps, Mapping[str, Counts]]:
+    """The prediction of a window; what needs scores is counted while they are read."""
     statistics = [one for one in job.statistics if "scores" in one.needs]
     if not statistics:
-        return _Window(under, side.read(under.images, halo), {}, job)
+        return side.read(under.images, halo), {}
     reading = job.reading
     assert under.truth.values is not None
     filled = "truth" in reading.filled
@@ -432,4 +445,4 @@ def _predicted(under: Under, side: SideReader, halo: int, job: _Job) -> _Window:
     pred = side.read(under.images, halo, counter.add)
     if pred.values is None:
         counter.nothing_predicted()
-    return _Window(under, pred, counter.counts, job)
+    return pred, counter.counts

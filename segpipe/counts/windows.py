@@ -67,16 +67,16 @@ class Under:
         return values if values is None or self.core is None else values[(slice(None), *self.core)]
 
 
-def without_small_objects(under: Under, rules: LabelRules, small: SmallObjects) -> Under:
-    """The same images; the pixels of small objects of truth are not valid any more.
+def without_small_objects(under: Under, maps: LabelMaps, rules: LabelRules, small: SmallObjects) -> Under:
+    """The same images; the pixels of small objects in their truth, or in their prediction, are not valid.
 
     What was never stored is its fill value here, whatever it is taken for later: what an object is depends on
     no policy.
     """
-    truth = under.inside(under.truth)
-    assert truth.values is not None
+    labels = under.inside(maps)
+    assert labels.values is not None
     assert under.truth.values is not None
-    made = codes(truth, rules, truth.values.shape, absent_is_fill=True)
+    made = codes(labels, rules, labels.values.shape, absent_is_fill=True)
     limits = rules.num_classes, small.min_object_px, small.connectivity
     gone = np.stack([drop_small_objects(one, *limits) != one for one in made])
     valid = under.over.valid

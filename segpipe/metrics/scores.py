@@ -179,6 +179,7 @@ class StatisticScores:
         per_image: pooled name of every metric -> float64 (image,), each image scored by itself; empty where
             images were not scored one by one.
         class_intervals: metric name -> the interval of each class; empty if nobody asked.
+        masked: pixels have weights, which statistics take for a mask (`WEIGHTS_OF_PIXELS`).
     """
 
     statistic: Statistic
@@ -188,6 +189,7 @@ class StatisticScores:
     aggregates: Mapping[str, Aggregate]
     per_image: Mapping[str, FloatArray] = field(default_factory=dict)
     class_intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
+    masked: bool = False
 
 
 def with_statistics(one: SliceScore, statistics: Iterable[StatisticScores]) -> SliceScore:

@@ -56,7 +56,9 @@ def bucket_key(
     if "weights" in bucket.overlays:
         identity.append([WEIGHING_VERSION, UNIT_BITS])
     if small_objects is not None:
-        identity.append(["small objects", OBJECTS_VERSION, small_objects.model_dump()])
+        # What is there only if it is asked for does not make older counts stale.
+        given = small_objects.model_dump(exclude_defaults=True)
+        identity.append(["small objects", OBJECTS_VERSION, given])
     return blake2b(_as_text(identity).encode(), digest_size=20).hexdigest()
 
 

@@ -41,6 +41,10 @@ def unfit_statistics(
 def _reasons(one: Statistic, config: EvaluationConfig, inventory: Inventory) -> Iterator[Problem]:
     if "scores" in one.needs:
         yield from _of_scores(one, config, inventory)
+    if "scores" in one.needs and config.small_objects is not None and config.small_objects.in_pred:
+        found = "scores, which are counted while they are read, and small_objects.in_pred"
+        advice = "leave one of the two out: objects of the prediction are known when all of it is read"
+        yield _problem(one, found, "statistics of label maps", advice)
     if "other" in one.needs and config.other_pred is None:
         yield _problem(one, "one prediction", "two", "name the second one, other_pred: STORE::array")
     if inventory.truth.cut:
@@ -48,7 +52,7 @@ def _reasons(one: Statistic, config: EvaluationConfig, inventory: Inventory) -> 
 
 
 def unfit_objects(config: EvaluationConfig, inventory: Inventory) -> list[Problem]:
-    """Why small objects of truth cannot be told.
+    """Why small objects cannot be told.
 
     Raises:
         ConfigError: connected-components-3d is not installed.

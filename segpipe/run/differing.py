@@ -55,7 +55,7 @@ class Obstacles:
             *_rules_differ(a, b),
             *_truth_changed(a, b, changed),
         ]
-        fatal = [*_meanings_differ(a, b), *_pixel_weights_differ(a, b)]
+        fatal = [*_meanings_differ(a, b), *_pixel_weights_differ(a, b), *_small_objects_differ(a, b)]
         return cls(fatal, avoidable, both - changed, _chosen_classes(a, shared))
 
 
@@ -167,6 +167,20 @@ def _pixel_weights_differ(a: Run, b: Run) -> Iterator[Problem]:
         found = f"pixels have weights in run {having} and none in run {other}"
         advice = "evaluate both runs with the same array of weights, or both without"
         yield Problem(kind="weights", found=found, advice=advice)
+
+
+def _small_objects_differ(a: Run, b: Run) -> Iterator[Problem]:
+    """Whether other objects were too small to count: that was counted, too."""
+    ours, theirs = (run_config(run.path).small_objects for run in (a, b))
+    if ours != theirs:
+        words = [
+            "none"
+            if one is None
+            else ", ".join(f"{name} {value}" for name, value in one.model_dump().items())
+            for one in (ours, theirs)
+        ]
+        found = f"small_objects: {words[0]} in run A, {words[1]} in run B"
+        yield Problem(kind="small objects", found=found, advice="evaluate both runs with the same ones")
 
 
 def _truth_changed(a: Run, b: Run, changed: set[str]) -> Iterator[Problem]:

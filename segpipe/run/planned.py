@@ -25,6 +25,7 @@ from segpipe.run.sliced import slice_warnings
 from segpipe.sources.layouts import ImageSet
 from segpipe.sources.reader import readers_in_words
 from segpipe.sources.representations import stored_bytes
+from segpipe.statistics.base import WEIGHTS_OF_PIXELS
 
 WARN_AMPLIFICATION = 1.5
 
@@ -259,6 +260,9 @@ def _warnings(plan: Plan) -> Iterator[str]:
             list(map(repr, plan.inventory.metadata_left_out[:3])), len(plan.inventory.metadata_left_out)
         )
         yield f"Metadata that the store of pred has of itself left out, being no plain short values: {names}."
+    if plan.config.weights is not None and plan.statistics:
+        names = ", ".join(one.full_name for one in plan.statistics)
+        yield f"The weights of pixels only mask statistics ({names}): {WEIGHTS_OF_PIXELS}."
     yield from slice_warnings(plan)
     check_cluster_column(plan.config.intervals, plan.columns)
     if plan.alignment.left_out:

@@ -16,6 +16,7 @@ from segpipe.reports.summary import RunSummary, Tally
 from segpipe.run.planned import PlanSummary
 from segpipe.run.record import PLANNED_NAME, read_json
 from segpipe.run.reduced import Reduction
+from segpipe.statistics.base import WEIGHTS_OF_PIXELS
 
 PACKAGES = (
     "segpipe",
@@ -136,8 +137,9 @@ def _small_objects(config: EvaluationConfig) -> list[str]:
     small = config.small_objects
     if small is None:
         return []
+    of = "truth and objects of the prediction" if small.in_pred else "truth"
     return [
-        f"Objects of truth of fewer than {small.min_object_px} px (connectivity {small.connectivity}) are "
+        f"Objects of {of} of fewer than {small.min_object_px} px (connectivity {small.connectivity}) are "
         "ignored (small_objects)."
     ]
 
@@ -151,6 +153,7 @@ def _rules(config: EvaluationConfig) -> list[str]:
         *(["Pixels where the array `valid` is 0 are ignored."] if config.valid else []),
         *_small_objects(config),
         *([_WEIGHTED] if config.weights else []),
+        *([_MASKED] if config.weights and config.statistics else []),
         f"Images without a prediction: on_missing_pred: {config.on_missing_pred}.",
         f"Chunks that were never written: missing_chunks: {config.missing_chunks}.",
         f"Labels that no rule names: invalid_truth: {config.invalid_truth}, "
@@ -163,6 +166,9 @@ _WEIGHTED = (
     "2^-30; of weight 0 it is ignored. Numbers of pixels, the confusion matrix and what other tools would "
     "print are of pixels, whatever they weigh."
 )
+
+
+_MASKED = f"For what statistics count, {WEIGHTS_OF_PIXELS}."
 
 
 def _labels(config: EvaluationConfig, side: Side) -> str:

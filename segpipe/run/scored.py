@@ -67,6 +67,7 @@ def _scored_statistic(results: ResultsReader, one: Statistic, rules: ScoringRule
     """The scores of a statistic, with their intervals if the rules ask for them."""
     weights = results.plain_weights(rules)
     scores = score_statistic(one, results.sums(one), results.classes, rules, weights)
+    scores = replace(scores, masked=results.weighted)
     if rules.intervals is None:
         return scores
     return with_intervals(scores, statistic_intervals(results, one, rules, rules.intervals))

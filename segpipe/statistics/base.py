@@ -30,6 +30,9 @@ Scope = Literal["pixel", "halo", "image"]
 
 Need = Literal["scores", "other"]
 
+WEIGHTS_OF_PIXELS = "a pixel of weight 0 takes no part, and all others count alike, whatever their weight"
+"""What the weights of pixels are to every statistic (docs/decisions/0007)."""
+
 NAME = r"[a-z0-9][a-z0-9_]{0,39}"
 """What a statistic may be named: it becomes part of the names of arrays and columns."""
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from segpipe.classes import LabelRules
+from segpipe.config import SmallObjects
 from segpipe.planning import keys
 from segpipe.planning.bucket import Bucket, BucketSide
-from segpipe.planning.keys import bucket_key
+from segpipe.planning.keys import bucket_key, statistic_key
 from segpipe.planning.plan_file import BUCKETS_PER_GROUP, PlannedBucket, read_buckets, read_plan, write_plan
 from segpipe.sources.storage import ObjectInfo
+from segpipe.statistics.base import STATISTICS
 from tests.planning.images import array
 
 TRUTH, PRED = LabelRules.of(3, no_class=[255]), LabelRules.of(3)
@@ -115,6 +117,19 @@ def test_keys_of_old_stay() -> None:
     masked = replace(BUCKET, overlays={"valid": side()})
     found = [bucket_key(bucket, TRUTH, PRED) for bucket in (BUCKET, masked)]
     assert found == ["45b1088de06862645f2543f315acf4c358da730b", "e46f1b6e0c46285a6bb26b530e2d74c597df95a0"]
+
+
+def test_keys_of_statistics_and_small_objects_stay() -> None:
+    """What they were before statistics had names, and before small objects of pred could be ignored."""
+    one = STATISTICS["boundary_iou"](width_px=2)
+    found = [statistic_key(BUCKET, "k", each) for each in (one, STATISTICS["components"]())]
+    assert found == ["941ef27236808fbfe36a1d5a06e4c9462fa7c6e7", "a45966cd5b904f0d4b171fb1af03dc11ee6906c5"]
+    assert statistic_key(BUCKET, "k", STATISTICS["boundary_iou"](width_px=2, name="wide")) == found[0]
+    small = {"min_object_px": 9, "connectivity": 8}
+    in_truth = bucket_key(BUCKET, TRUTH, PRED, SmallObjects.model_validate(small))
+    assert in_truth == "37cb23ad04b038af3c333ea387507cf8fe44b493"
+    in_pred = SmallObjects.model_validate({**small, "in_pred": True})
+    assert bucket_key(BUCKET, TRUTH, PRED, in_pred) != in_truth
 
 
 def test_how_weights_are_summed_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

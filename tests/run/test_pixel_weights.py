@@ -21,6 +21,7 @@ from segpipe.run.evaluate import evaluate, evaluate_models
 from segpipe.run.opened import open_run
 from segpipe.run.provenance import fingerprints
 from segpipe.run.record import read_json
+from segpipe.run.stages import preview
 from segpipe.run.validated import validate
 from segpipe.sources import storage
 from tests.run.datasets import IGNORE, figures, image_ids, label_maps, pair_config, write_pair, write_stacked
@@ -190,6 +191,27 @@ def test_weights_of_one_change_no_score(data: Path, tmp_path: Path) -> None:
             "scores.json",
         ):
             assert after[name] == data_of, name
+
+
+def test_statistics_take_weights_for_a_mask_and_say_so(data: Path, tmp_path: Path) -> None:
+    """The plan, the report and scores.json tell it; the sums are those under a mask."""
+    common: dict[str, Any] = {"statistics": ["boundary_iou"], "results": str(tmp_path)}
+    config = weighted(data, **common)
+    words = "a pixel of weight 0 takes no part, and all others count alike, whatever their weight"
+    assert (
+        f"The weights of pixels only mask statistics (boundary_iou): {words}." in preview(config)[1].warnings
+    )
+    run = evaluate(config)
+    report = (run / "report.md").read_text()
+    assert f"; {words}." in report[report.index("Boundary IoU (boundary_iou: width_px None") :]
+    assert read_json(run / "scores.json")["statistics"][0]["weights_of_pixels"] == words
+    write_stacked(tmp_path / "mask.zarr", (WEIGHTS > 0).astype(np.uint8), ids=image_ids(40))
+    masked = evaluate(pair_config(data, valid=f"{tmp_path}/mask.zarr::labels", **common))
+    assert read_json(masked / "scores.json")["statistics"][0]["weights_of_pixels"] is None
+    assert (
+        open_run(masked).computed.statistics[0].sums["both"].tolist()
+        == open_run(run).computed.statistics[0].sums["both"].tolist()
+    )
 
 
 def test_whole_weights_are_as_good_as_repeated_pixels(tmp_path: Path) -> None:

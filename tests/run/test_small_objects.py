@@ -11,9 +11,22 @@ import xarray as xr
 from scipy import ndimage
 
 from segpipe.errors import ConfigError, InputError
-from segpipe.run.evaluate import evaluate
+from segpipe.run.compared import compare
+from segpipe.run.evaluate import evaluate, evaluate_models
 from segpipe.run.record import read_json
-from tests.run.datasets import CLASSES, IGNORE, extended_matrix, figures, label_maps, pair_config
+from segpipe.run.stages import preview
+from tests.run.datasets import (
+    CLASSES,
+    IGNORE,
+    extended_matrix,
+    figures,
+    image_ids,
+    label_maps,
+    pair_config,
+    write_stacked,
+)
+from tests.run.test_statistics import config as score_config
+from tests.run.test_statistics import dataset, write_scores
 
 EIGHT = {"min_object_px": 40, "connectivity": 8}
 
@@ -45,6 +58,54 @@ def test_small_objects_are_as_if_truth_were_ignored_there(pair: Path, connectivi
     run = evaluate(pair_config(pair, small_objects=small))
     np.testing.assert_array_equal(confusion(run), extended_matrix(changed, pred))
     assert f"fewer than 40 px (connectivity {connectivity}) are ignored" in (run / "report.md").read_text()
+
+
+def test_small_objects_of_the_prediction_are_ignored_too(pair: Path) -> None:
+    """Each side's objects are told on its own label map; statistics see the same pixels."""
+    truth, pred = label_maps()
+    specks = ignored_where_small(pred, 40, 8) == IGNORE
+    changed = np.where(specks, IGNORE, ignored_where_small(truth, 40, 8)).astype(np.uint8)
+    assert 0 < (specks & (truth != IGNORE)).mean() < 0.9
+    statistics = ["boundary_iou", "components"]
+    run = evaluate(pair_config(pair, small_objects={**EIGHT, "in_pred": True}, statistics=statistics))
+    np.testing.assert_array_equal(confusion(run), extended_matrix(changed, pred))
+    report = (run / "report.md").read_text()
+    assert "Objects of truth and objects of the prediction of fewer than 40 px (connectivity 8) are" in report
+    write_stacked(pair / "changed.zarr", changed, ids=image_ids(40))
+    other = evaluate(pair_config(pair, truth=f"{pair}/changed.zarr::labels", statistics=statistics))
+    for name in ("boundary_iou_both_total", "components_confirmed_total", "components_pred_total"):
+        with xr.open_zarr(run / "results.zarr") as one, xr.open_zarr(other / "results.zarr") as same:
+            np.testing.assert_array_equal(one[name].values, same[name].values)
+
+
+def test_models_counted_along_lose_their_own_specks(pair: Path) -> None:
+    """What is ignored of one prediction is not ignored of another."""
+    _, pred = label_maps()
+    calm = np.zeros_like(pred)
+    write_stacked(pair / "calm.zarr", calm, ids=image_ids(40))
+    given: dict[str, Any] = {"small_objects": {**EIGHT, "in_pred": True}}
+    along = evaluate_models(pair_config(pair, also={"calm": f"{pair}/calm.zarr::labels"}, **given))
+    alone = evaluate(pair_config(pair, pred=f"{pair}/calm.zarr::labels", results=f"{pair}/alone", **given))
+    np.testing.assert_array_equal(confusion(along[1]), confusion(alone))
+    assert confusion(along[0])[-2].sum() > confusion(along[1])[-2].sum()
+
+
+def test_runs_that_left_out_other_objects_are_not_compared(pair: Path) -> None:
+    """With what differs."""
+    runs = [evaluate(pair_config(pair)), evaluate(pair_config(pair, small_objects=EIGHT))]
+    words = "small_objects: none in run A, min_object_px 40, connectivity 8, in_pred False in run B"
+    with pytest.raises(InputError, match=words):
+        compare(*runs)
+
+
+def test_scores_cannot_be_counted_before_predicted_objects_are_known(tmp_path: Path) -> None:
+    """Refused by the plan."""
+    truth, scores = dataset()
+    write_stacked(tmp_path / "truth.zarr", truth, ids=image_ids(len(truth)))
+    write_scores(tmp_path / "pred.zarr", scores)
+    given = {"statistics": ["soft_overlap"], "small_objects": {**EIGHT, "in_pred": True}}
+    with pytest.raises(InputError, match=r"small_objects.in_pred, for soft_overlap, expected statistics of"):
+        preview(score_config(tmp_path, **given))
 
 
 def test_another_size_counts_again_and_none_finds_its_old_counts(pair: Path, reads: list[str]) -> None:

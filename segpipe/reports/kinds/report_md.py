@@ -12,6 +12,7 @@ from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.summary import RunSummary
 from segpipe.reports.tables import Table
 from segpipe.reports.text import fenced, markdown_code, markdown_text
+from segpipe.statistics.base import WEIGHTS_OF_PIXELS
 
 HEAD, HEAD_END = "<!-- differs between runs -->", "<!-- same for the same counts -->"
 """Between these marks stand times, hosts and paths; all other bytes are a function of the counts."""
@@ -53,8 +54,10 @@ def _statistics(scores: Scores) -> Iterator[str]:
     for one in scores.statistics:
         statistic = one.statistic
         given = ", ".join(f"{name} {value}" for name, value in statistic.model_dump(mode="json").items())
+        masked = f"; {WEIGHTS_OF_PIXELS}" if one.masked else ""
         digits = "" if statistic.exact else "; its last digits may differ between kinds of CPU"
-        yield f"{statistic.full_title} ({statistic.kind}{given and ': '}{given}): {statistic.source}{digits}."
+        words = f"{statistic.full_title} ({statistic.kind}{given and ': '}{given}): {statistic.source}"
+        yield f"{words}{digits}{masked}."
 
 
 def _conventions(scores: Scores) -> Iterator[str]:

@@ -10,6 +10,7 @@ from segpipe.metrics.scores import Aggregate, Scores, SliceScore, StatisticScore
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.text import write_json
+from segpipe.statistics.base import WEIGHTS_OF_PIXELS
 
 SCHEMA = 1
 
@@ -59,6 +60,7 @@ def _statistic(one: StatisticScores) -> dict[str, Any]:
     return {
         **one.statistic.document(),
         "title": one.statistic.full_title,
+        "weights_of_pixels": WEIGHTS_OF_PIXELS if one.masked else None,
         "aggregates": {name: _aggregate(each) for name, each in one.aggregates.items()},
     }
 
