@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segpipe.classes import ClassList, LabelRules
-from segpipe.errors import ArrayError
+from segpipe.errors import ArrayError, ConfigError
 from segpipe.kernels.confusion import count_confusion
+from segpipe.kernels.positions import find_invalid
 from segpipe.kernels.weighted import UNIT_BITS, sum_weights
 
 if TYPE_CHECKING:
     from segpipe.metrics.scores import Scores
 
+
+InvalidTruth = Literal["error", "ignore"]
+InvalidPred = Literal["error", "count_as_miss", "ignore"]
 
 PART = (1 << UNIT_BITS) - 1
 """The bits of a sum that are less than a pixel."""
@@ -33,6 +37,11 @@ class ConfusionAccumulator:
         ignore_labels: truth values whose pixels take no part.
         void_labels: pred values that are declared to be no class.
         remap: raw value -> class id, for both sides; None means that values are class ids already.
+        invalid_truth: pixels of true values that no rule names stop `result` (`error`), or take no part.
+        invalid_pred: such predictions stop `result`, are misses, or their pixels take no part.
+
+    Raises:
+        ConfigError: the number of classes, the rules for labels, or a word that is none of these.
 
     >>> seen = ConfusionAccumulator(2)
     >>> seen.update([0, 0, 1, 1], [0, 1, 0, 1])
@@ -47,7 +56,15 @@ class ConfusionAccumulator:
         ignore_labels: Iterable[int] = (),
         void_labels: Iterable[int] = (),
         remap: Mapping[int, int] | None = None,
+        invalid_truth: InvalidTruth = "error",
+        invalid_pred: InvalidPred = "error",
     ) -> None:
+        self._invalid = {"truth": str(invalid_truth), "pred": str(invalid_pred)}
+        for side, known in (("truth", get_args(InvalidTruth)), ("pred", get_args(InvalidPred))):
+            if self._invalid[side] not in known:
+                message = f"invalid_{side}: found {self._invalid[side]!r}, expected one of {', '.join(known)}"
+                raise ConfigError(message)
+        self._strange: dict[str, int] = {}
         self._truth_rules = LabelRules.of(num_classes, remap=remap, no_class=ignore_labels)
         self._pred_rules = LabelRules.of(num_classes, remap=remap, no_class=void_labels)
         self.reset()
@@ -75,12 +92,14 @@ class ConfusionAccumulator:
         """
         truth, pred = np.asanyarray(truth), np.asanyarray(pred)
         if weights is None:
-            cells = count_confusion(truth[None], pred[None], self._truth_rules, self._pred_rules)
-            self._add(cells.total(), 0)
+            new = count_confusion(truth[None], pred[None], self._truth_rules, self._pred_rules).total()
+            self._add(new, 0)
         else:
-            units = sum_weights(truth, pred, np.asanyarray(weights), self._truth_rules, self._pred_rules)
+            new = sum_weights(truth, pred, np.asanyarray(weights), self._truth_rules, self._pred_rules)
             self._weighted = True
-            self._add(0, units)
+            self._add(0, new)
+        if new[-1].any() or new[:, -1].any():
+            self._remember_invalid(truth, pred)
 
     def merge(self, other: ConfusionAccumulator) -> None:
         """Add what another accumulator, of the same rules, has counted; it stays as it is.
@@ -94,18 +113,25 @@ class ConfusionAccumulator:
             )
             raise ArrayError(message)
         self._weighted = self._weighted or other._weighted
+        self._strange = {**other._strange, **self._strange}
         self._add(other._whole, other._parts)
 
     def result(self) -> Scores:
         """All pooled scores of what was counted so far, as `segpipe.metrics.scoring.score_matrix` gives them.
 
         Weighted sums are scored in their units: scores are ratios.
+
+        Raises:
+            ArrayError: labels that no rule names were seen, and `invalid_truth` and `invalid_pred` do not say
+                what they are.
         """
         from segpipe.metrics.rules import ScoringRules
         from segpipe.metrics.scoring import score_matrix
 
+        self._check_invalid()
+        rules = ScoringRules(invalid_pred="ignore" if self._invalid["pred"] == "ignore" else "count_as_miss")
         classes = ClassList.numbered(self._truth_rules.num_classes)
-        return score_matrix(self._units() if self._weighted else self._whole, classes, ScoringRules())
+        return score_matrix(self._units() if self._weighted else self._whole, classes, rules)
 
     def reset(self) -> None:
         """Forget everything that was counted."""
@@ -113,6 +139,28 @@ class ConfusionAccumulator:
         self._whole = np.zeros((side, side), np.int64)
         self._parts = np.zeros((side, side), np.int64)
         self._weighted = False
+        self._strange = {}
+
+    def _remember_invalid(self, truth: NDArray[Any], pred: NDArray[Any]) -> None:
+        """Keep the first label of each side that no rule names."""
+        found = find_invalid(truth, pred, self._truth_rules, self._pred_rules, limit=1)
+        for side, values in (("truth", found.truth), ("pred", found.pred)):
+            for one in values:
+                self._strange.setdefault(side, one.value)
+
+    def _check_invalid(self) -> None:
+        sides = (
+            ("truth", "ignore_labels", "ignore", self.counts[-1].sum()),
+            ("pred", "void_labels", "count_as_miss", self.counts[:, -1].sum()),
+        )
+        problems = [
+            f"{side} held labels that no rule names, such as {self._strange[side]}, in {pixels:,.12g} "
+            f"pixels: list them in {key}, remap them, or say invalid_{side}={policy!r}"
+            for side, key, policy, pixels in sides
+            if pixels and self._invalid[side] == "error"
+        ]
+        if problems:
+            raise ArrayError("\n".join(problems))
 
     def _add(self, whole: NDArray[np.int64] | int, units: NDArray[np.int64] | int) -> None:
         """Add pixels and units of 2^-30; full pixels are carried over, so that neither can overflow."""

@@ -16,6 +16,9 @@ from segpipe.errors import ArrayError, ConfigError, ShapeError
 TRUTH, PRED, WEIGHTS = [0, 0, 1, 1], [0, 1, 0, 1], [0.3, 0.3, 0.3, 0.1]
 
 
+ALLOWED = {"invalid_truth": "ignore", "invalid_pred": "count_as_miss"}
+
+
 def label_maps(seed, size=600):
     return np.random.default_rng(seed).choice(np.array([0, 1, 2, 9, 255], np.uint8), (2, size))
 
@@ -42,7 +45,7 @@ def test_cut_and_merged_updates_have_the_bits_of_one(cuts, weighted):
     weights = np.random.default_rng(2).random(600) * 1000
     if weighted == "sometimes":
         weights[:300] = 1
-    whole, parts = (ConfusionAccumulator(3, ignore_labels=[255]) for _ in range(2))
+    whole, parts = (ConfusionAccumulator(3, ignore_labels=[255], **ALLOWED) for _ in range(2))
     whole.update(truth, pred, None if weighted == "never" else weights)
     ends = sorted({0, 300, 600, *cuts})
     for index, (start, stop) in enumerate(pairwise(ends)):
@@ -63,6 +66,33 @@ def test_rules_are_those_of_confusion():
     seen = ConfusionAccumulator(2, **rules)
     seen.update(truth.reshape(20, 30), pred.reshape(20, 30))
     np.testing.assert_array_equal(seen.counts, confusion(truth, pred, 2, **rules))
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0, 0.5, 0.0]])
+def test_labels_that_no_rule_names_stop_the_result_until_they_are_declared(weights):
+    """After everything was counted: both sides at once, with a label; the counts are there all the same."""
+    seen, other = ConfusionAccumulator(2), ConfusionAccumulator(2)
+    other.update([0, 1, 2, 2], [0, 7, 1, 1], weights)
+    seen.merge(other)
+    held = "2" if weights is None else "0.5"
+    words = (
+        rf"truth held labels that no rule names, such as 2, in {held} pixels: list them in ignore_labels.*\n"
+        r"pred held .* such as 7, in 1 pixels: list them in void_labels, .* say invalid_pred='count_as_miss'"
+    )
+    with pytest.raises(ArrayError, match=words):
+        seen.result()
+    assert seen.counts[1, 3] == 1
+    for policy, iou in (("count_as_miss", 0.5), ("ignore", 1.0)):
+        allowed = ConfusionAccumulator(2, invalid_truth="ignore", invalid_pred=policy)
+        allowed.merge(seen)
+        assert allowed.result()["mean_iou"] == iou
+    seen.reset()
+    assert np.isnan(seen.result()["mean_iou"])
+
+
+def test_a_policy_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="invalid_pred: found 'skip', expected one of error, count_as_miss"):
+        ConfusionAccumulator(2, invalid_pred="skip")
 
 
 def test_weights_beyond_the_range_of_units_are_still_summed_and_scored():

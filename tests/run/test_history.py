@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,9 @@ def test_rows_are_found_by_suite_model_and_day(tmp_path: Path) -> None:
     since = datetime(2026, 1, 2).date()
     assert [(row.model, row.number) for row in read_history(tmp_path, model="b", since=since)] == [("b", 2)]
     assert [row.number for row in read_history(tmp_path, "s", "a", until=since)] == [1]
+    first, last = datetime(2026, 1, 1).date(), datetime(2026, 1, 3).date()
+    assert [row.number for row in read_history(tmp_path, "s", "a", since=last, until=last)] == [2]
+    assert [row.number for row in read_history(tmp_path, "s", "a", since=first, until=first)] == [1]
     assert read_history(tmp_path, suite="other") == []
     (tmp_path / "s/a/history/000001-x.json").write_text('{"schema": 2}')
     (tmp_path / "s/b/history/000001-x.json").write_text("[")
@@ -187,6 +191,15 @@ def test_a_trend_follows_a_shift_and_not_its_place(values: list[float], shift: f
         assert find_trend(level, rule).direction == expected
     moved = find_trend([value + 8 for value in values], rule)
     assert moved.change == pytest.approx(find_trend(values, rule).change, abs=1e-9)
+
+
+def test_a_trend_is_held_against_the_error_of_two_means_and_the_runs_just_before() -> None:
+    """By hand: s of 0.6 and 0.8 is 0.1 sqrt 2, of two and two runs the error is s; older runs do not count."""
+    rule = TrendRule(last=2, before=2, min_change=0, errors=2)
+    trend = find_trend([0.0, 0.0, 0.6, 0.8, 0.9, 0.9], rule)
+    assert trend.change == pytest.approx(0.2)
+    assert trend.threshold == pytest.approx(2 * 0.1 * math.sqrt(2))
+    assert trend.direction == "steady"
 
 
 def test_incomplete_runs_and_earlier_runs_of_a_day_are_not_in_the_trend() -> None:
