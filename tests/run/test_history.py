@@ -194,7 +194,7 @@ def test_a_trend_follows_a_shift_and_not_its_place(values: list[float], shift: f
 
 
 def test_a_trend_is_held_against_the_error_of_two_means_and_the_runs_just_before() -> None:
-    """By hand: s of 0.6 and 0.8 is 0.1 sqrt 2, of two and two runs the error is s; older runs do not count."""
+    """By hand: s of 0.6 and 0.8 is 0.1 sqrt 2, and so is the error of two and two runs."""
     rule = TrendRule(last=2, before=2, min_change=0, errors=2)
     trend = find_trend([0.0, 0.0, 0.6, 0.8, 0.9, 0.9], rule)
     assert trend.change == pytest.approx(0.2)
