@@ -25,11 +25,11 @@ from segpipe.run.maintenance import (
     Collected,
     MaintenanceConfig,
     MaintenanceError,
-    Verified,
     collect_partials,
     run_maintenance,
     verify_sample,
 )
+from segpipe.run.verified import Verified
 
 
 @stage("collect partials")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from segpipe.counts.counting import BucketPart, Counted, CountingContext, count_in_memory
 from segpipe.counts.partials import Partial
 from segpipe.errors import Problem
-from segpipe.planning.bucket import Bucket
+from segpipe.planning.bucket import CONFUSION, Bucket
 from segpipe.sources.consolidated import ADVICE, contradiction
 from segpipe.sources.documents import DocumentFault, Json, kept, load_json
 from segpipe.sources.metadata import ArrayMeta, join
@@ -46,9 +46,14 @@ def check_task(context: CountingContext, parts: Sequence[CheckedPart]) -> list[C
 
 
 def _checked(context: CountingContext, part: CheckedPart) -> Checked:
-    counted, partial = count_in_memory(context, part, part.planned)
-    whole = part.first == 0 and part.last is None
-    return Checked(**vars(counted), partial=partial, documents=list(_documents(context, part)), whole=whole)
+    counted, partials = count_in_memory(context, part, part.planned)
+    matrices = partials.get(CONFUSION)
+    return Checked(
+        **vars(counted),
+        partial=matrices if isinstance(matrices, Partial) else None,
+        documents=list(_documents(context, part)),
+        whole=part.first == 0 and part.last is None,
+    )
 
 
 def _documents(context: CountingContext, part: CheckedPart) -> Iterator[Problem]:

@@ -299,10 +299,13 @@ def part_name(bucket: int, first: int | str, name: str) -> str:
 
 
 def count_in_memory(
-    context: CountingContext, part: BucketPart, bucket: Bucket
-) -> tuple[Counted, Partial | None]:
-    """Count a part of a bucket and keep nothing: what became of it, and its counts if there are some."""
-    job, result = _Job(Path(), context, bucket), Counted(bucket.number)
+    context: CountingContext, part: BucketPart, bucket: Bucket, names: Collection[str] = (CONFUSION,)
+) -> tuple[Counted, dict[str, Partial | StatisticPartial]]:
+    """Count a part of a bucket and keep nothing: what became of it, and its counts by name if there are some.
+
+    `names` are those of what is counted: the confusion matrix, full names of statistics.
+    """
+    job, result = _Job(Path(), context, bucket, frozenset(names)), Counted(bucket.number)
     try:
         for item in _ahead(_load([job], part)):
             if isinstance(item, _Window):
@@ -311,9 +314,9 @@ def count_in_memory(
                 result.quarantined.extend(item)
     except InputChangedError as error:
         result.changed.extend(error.problems)
-    if not job.counts or result.changed:
-        return result, None
-    return _with_amounts(result, part, job), job.partial()
+    if not job.ids or result.changed:
+        return result, {}
+    return _with_amounts(result, part, job), job.partials()
 
 
 def _with_amounts(item: Counted, part: BucketPart, job: _Job) -> Counted:

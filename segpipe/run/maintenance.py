@@ -11,8 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import blake2b
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segpipe.config import PARTIALS_FOLDER
-from segpipe.counts.counting import PLAN_NAME, BucketPart, count_in_memory, read_context
-from segpipe.counts.partials import DamagedPartialError, Partial, PartialStore, decode, encode
-from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, ConfigError, InputError, Problem, SegpipeError
-from segpipe.planning.plan_file import named_keys, num_buckets, read_buckets
+from segpipe.counts.counting import PLAN_NAME
+from segpipe.errors import EXIT_INFRASTRUCTURE, EXIT_OK, ConfigError, SegpipeError
+from segpipe.planning.plan_file import named_keys
 from segpipe.run.history import add_row, has_row, model_folders, published_runs
-from segpipe.run.latest import read_latest
 from segpipe.run.lease import hold
-from segpipe.run.manifest import check_manifest
 from segpipe.run.notify import NotifyConfig, notify
 from segpipe.run.progress import SILENT, Progress
 from segpipe.run.record import PLANNED_NAME, RUN_NAME, read_state
+from segpipe.run.verified import Verified, verify_latest
 from segpipe.values import Frozen
 
 LEASE_NAME = "maintenance.lease"
@@ -47,7 +44,8 @@ class MaintenanceConfig(Frozen):
         results: the folder of the results.
         dry_run: only tell what would be removed.
         keep_days: partials that no run names are kept for so many days.
-        verify_buckets: so many buckets of the latest run of each model are counted again and compared.
+        verify_buckets: so many buckets of the latest run of each model are counted again and compared, the
+            confusion matrix and every statistic.
         seed: which buckets; None: other ones each day.
         notify: who is told of what is wrong.
     """
@@ -81,23 +79,6 @@ class Collected:
     postponed: str = ""
 
 
-@dataclass
-class Verified:
-    """What counting again has shown.
-
-    Attributes:
-        runs: whose files were compared with their manifest.
-        buckets: that were counted again, with the same counts.
-        changed: buckets whose label maps have changed since, so that nothing can be said.
-        problems: what is not as it was written.
-    """
-
-    runs: int = 0
-    buckets: int = 0
-    changed: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Maintained:
     """All that was done; `rows` were missing in the history."""
@@ -120,8 +101,8 @@ class Maintained:
             f"- partials: {done.kept:,} named by {done.runs:,} runs ({done.kept_bytes:,} bytes), "
             f"{done.young:,} young, {done.removed:,} {verb} ({done.removed_bytes:,} bytes)",
             f"- history: {self.rows:,} missing rows written",
-            f"- verified: {seen.buckets:,} buckets counted again, {seen.changed:,} changed since, "
-            f"{seen.runs:,} runs compared with their manifest",
+            f"- verified: {seen.buckets:,} buckets counted again ({seen.partials:,} partials), "
+            f"{seen.changed:,} changed since, {seen.runs:,} runs compared with their manifest",
             *([f"- nothing was removed: {done.postponed}"] if done.postponed else []),
             *(f"- {problem.sentence()}" for problem in seen.problems),
         ]
@@ -174,6 +155,12 @@ def maintenance(config: MaintenanceConfig, *, progress: Progress = SILENT) -> Ma
 
 
 # ---- history
+
+
+def verify_sample(config: MaintenanceConfig) -> Verified:
+    """Compare the latest run of each model with its manifest, and some of its buckets with a recount."""
+    seed = int(time.time() // 86_400) if config.seed is None else config.seed
+    return verify_latest(Path(config.results), config.verify_buckets, seed)
 
 
 def repair_history(results: Path) -> int:
@@ -266,65 +253,3 @@ def _partials(folder: Path) -> Iterator[os.DirEntry[str]]:
                 known = KEY.fullmatch(entry.name) or TEMPORARY.fullmatch(entry.name)
                 if known and entry.is_file(follow_symlinks=False):
                     yield entry
-
-
-# ---- verification
-
-
-def verify_sample(config: MaintenanceConfig) -> Verified:
-    """Compare the latest run of each model with its manifest, and some of its buckets with a recount."""
-    seen = Verified()
-    seed = int(time.time() // 86_400) if config.seed is None else config.seed
-    for folder in model_folders(Path(config.results)):
-        try:
-            latest = read_latest(folder)
-            if latest is None:
-                continue
-            run = folder / "runs" / str(latest["run"])
-            check_manifest(run, hashes=True)
-            seen.runs += 1
-        except InputError as error:
-            seen.problems += error.problems
-            continue
-        for bucket in _sample(num_buckets(run / PLAN_NAME), config.verify_buckets, f"{seed} {run.name}"):
-            _verify(run, bucket, seen)
-    return seen
-
-
-def _sample(buckets: int, wanted: int, seed: str) -> list[int]:
-    """Some buckets, drawn by a hash.
-
-    >>> _sample(10, 3, "1") == _sample(10, 3, "1"), len(set(_sample(10, 3, "2"))), _sample(2, 5, "1")
-    (True, 3, [0, 1])
-    """
-    if buckets <= wanted:
-        return list(range(buckets))
-    draw = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest())
-    return sorted(np.random.Generator(np.random.Philox(draw)).choice(buckets, wanted, replace=False).tolist())
-
-
-def _verify(run: Path, number: int, seen: Verified) -> None:
-    """Count a bucket again, unless it has no partial of its own (selected from a larger one, quarantined)."""
-    (bucket,) = read_buckets(run / PLAN_NAME, [number])
-    context = read_context(run)
-    path = PartialStore(Path(context.partials)).path(bucket.key)
-    if not path.exists():
-        return
-    place = {"store": str(path), "image": bucket.ids[0]}
-    try:
-        stored = decode(path.read_bytes(), bucket.key, Partial)
-    except DamagedPartialError:
-        advice = "it is counted again when it is needed; look at the disk"
-        seen.problems.append(Problem(kind="verification", found="a damaged partial", advice=advice, **place))
-        return
-    counted, again = count_in_memory(context, BucketPart(number), bucket)
-    if counted.changed:
-        seen.changed += 1
-    elif again is None or counted.quarantined:
-        seen.problems += [replace(problem, kind="verification") for problem in counted.quarantined]
-    elif encode(again, bucket.key) != encode(stored, bucket.key):
-        advice = "delete the partial and evaluate again; look at the memory and the disk of the workers"
-        found = "counts that are not those of a recount"
-        seen.problems.append(Problem(kind="verification", found=found, advice=advice, **place))
-    else:
-        seen.buckets += 1

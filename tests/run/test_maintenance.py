@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from segpipe.counts.partials import PartialStore, encode
-from segpipe.planning.plan_file import named_keys
+from segpipe.counts.partials import PartialStore, StatisticPartial, encode
+from segpipe.planning.plan_file import named_keys, read_buckets
 from segpipe.run import maintenance, stages
 from segpipe.run.evaluate import evaluate
 from segpipe.run.history import read_history
 from segpipe.run.maintenance import MaintenanceConfig, run_maintenance
+from segpipe.statistics.base import STATISTICS
 from tests.run.datasets import figures, pair_config, write_pair
 
 
@@ -156,8 +158,45 @@ def test_a_sample_is_counted_again(folder: Path) -> None:
     found = maintained(folder, verify_buckets=99)
     assert (found.verified.buckets, found.exit_code) == (2, 4)
     words = [problem.found for problem in found.verified.problems]
-    assert sorted(words) == ["a damaged partial", "counts that are not those of a recount"]
+    assert sorted(words) == [
+        "a damaged partial (confusion)",
+        "counts that are not those of a recount (confusion)",
+    ]
     assert "maintenance: problems" in found.text()
+
+
+def test_statistics_are_counted_again_too(tmp_path: Path) -> None:
+    """Each by its own partials: what is wrong names the one that it is, and the others are still compared."""
+    write_pair(tmp_path, 12)
+    kinds = ["boundary_iou", {"kind": "boundary_iou", "name": "wide", "width_px": 3}]
+    evaluate(pair_config(tmp_path, bucket_images=4, statistics=kinds))
+    seen = maintained(tmp_path, verify_buckets=9).verified
+    assert (seen.buckets, seen.partials, seen.problems) == (1, 3, [])
+    (bucket,) = read_buckets(next((tmp_path / "results/suite/model/runs").glob("0*/plan.parquet")), [0])
+    store = PartialStore(tmp_path / "results/partials")
+    key = bucket.statistics["boundary_iou"][0]
+    counted = store.read_as(StatisticPartial, key)
+    assert counted is not None
+    name, sums = next(iter(counted.counts.items()))
+    store.write(key, replace(counted, counts={**counted.counts, name: sums + 1}))
+    store.path(bucket.statistics["boundary_iou_wide"][0]).write_bytes(b"damaged")
+    found = maintained(tmp_path, verify_buckets=9)
+    assert [(problem.found, problem.image) for problem in found.verified.problems] == [
+        ("a damaged partial (boundary_iou_wide)", "img_000"),
+        ("counts that are not those of a recount (boundary_iou)", "img_000"),
+    ]
+    assert (found.verified.buckets, found.verified.partials, found.exit_code) == (0, 1, 4)
+
+
+def test_what_another_cpu_may_count_otherwise_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statistic that says so of itself is not compared."""
+    write_pair(tmp_path, 4)
+    evaluate(pair_config(tmp_path, statistics=["boundary_iou"]))
+    assert maintained(tmp_path, verify_buckets=9).verified.partials == 2
+    monkeypatch.setattr(STATISTICS["boundary_iou"], "exact", False)
+    assert maintained(tmp_path, verify_buckets=9).verified.partials == 1
 
 
 def test_a_run_whose_files_changed_is_told(folder: Path) -> None:
