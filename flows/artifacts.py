@@ -37,12 +37,17 @@ UPDATE_EVERY_S = 2.0
 
 
 class ArtifactProgress:
-    """Counting as a progress artifact of the task run, at most every two seconds."""
+    """Counting as a progress artifact of the task run, at most every two seconds.
+
+    An API that does not answer for a while is no reason to end what may have counted for hours: it is logged
+    once, and the artifact moves on when the API is back.
+    """
 
     def __init__(self) -> None:
         self._artifact: UUID | None = None
         self._total = self._done = Work()
         self._updated = 0.0
+        self._told = False
 
     def stage(self, name: str) -> None:
         """Stages are tasks: Prefect shows them."""
@@ -50,11 +55,7 @@ class ArtifactProgress:
     def begin(self, total: Work, done: Work) -> None:
         """Make the artifact."""
         self._total, self._done = total, done
-        made = create_progress_artifact(
-            self._percent(), key="segpipe-counting", description=f"Counting {total.images:,} images"
-        )
-        self._artifact = cast(UUID, made)
-        self._updated = time.monotonic()
+        self._update()
 
     def advance(self, work: Work) -> None:
         """Move it on."""
@@ -74,9 +75,20 @@ class ArtifactProgress:
         return 100 * self._done.pixels / self._total.pixels if self._total.pixels else 100.0
 
     def _update(self) -> None:
-        if self._artifact is not None:
-            update_progress_artifact(self._artifact, progress=min(self._percent(), 100.0))
-            self._updated = time.monotonic()
+        percent = min(self._percent(), 100.0)
+        try:
+            if self._artifact is None:
+                described = f"Counting {self._total.images:,} images"
+                made = create_progress_artifact(percent, key="segpipe-counting", description=described)
+                self._artifact = cast(UUID, made)
+            else:
+                update_progress_artifact(self._artifact, progress=percent)
+        except Exception as error:
+            if not self._told:
+                self.note(f"Prefect cannot be told how far counting is ({type(error).__name__})")
+            self._told = True
+        # After the attempt, however long it took: an API that hangs shall not be asked again at once.
+        self._updated = time.monotonic()
 
 
 class Both:

@@ -33,8 +33,8 @@ def show(batch: Batch, suite: str, kind: str) -> None:
 
 
 def ended(batch: Batch, suite: str, kind: str) -> State[Any]:
-    """Show a batch, and make the final state of its flow run."""
-    show(batch, suite, kind)
+    """Show a batch, and make the final state of its flow run, which says what became of it in any case."""
+    show(batch, suite, kind, return_state=True)
     if batch.exit_code != EXIT_OK:
         return failed(BatchError(batch))
     return completed(batch.text(), batch, falling=batch.remarkable)

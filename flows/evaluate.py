@@ -71,9 +71,14 @@ def gate(run: str) -> None:
 
 @stage("report {run}")
 def report(run: str) -> None:
-    """Scores into files, and into artifacts of this flow run."""
+    """Scores into files."""
     watcher.get().stage("report")
     stages.report(Path(run))
+
+
+@stage("show {run}", retries=2)
+def show(run: str) -> None:
+    """The report and its tables as artifacts of this flow run."""
     publish_artifacts(Path(run))
 
 
@@ -120,5 +125,7 @@ class TaskSteps(Steps):
         """All that follows counting."""
         for each in (reduce, score, gate, report):
             each(str(run))
+        # A report that cannot be shown stands in the run's folder all the same: the run is published.
+        show(str(run), return_state=True)
         self._before_publish()
         publish(str(run))

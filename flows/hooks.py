@@ -54,9 +54,11 @@ def _by_block(name: str, subject: str, text: str) -> str:
         block = Block.load(name)
         if not isinstance(block, NotificationBlock):
             return f"{name} is no notification block"
-        sent: Any = block.notify(text, subject)
-        if inspect.isawaitable(sent):
-            run_coro_as_sync(sent)  # type: ignore[call-overload]
+        # Else most of Prefect's blocks would keep to themselves that a message did not go out.
+        with block.raise_on_failure():
+            sent: Any = block.notify(text, subject)
+            if inspect.isawaitable(sent):
+                run_coro_as_sync(sent)  # type: ignore[call-overload]
     except Exception as error:
         return f"the block {name} failed ({type(error).__name__})"
     return ""

@@ -112,7 +112,7 @@ def test_runs_are_named_after_suite_and_model(config: EvaluationConfig) -> None:
     assert flow_run == "Flow_tests/model_a"
     (path,) = state.result()
     stage_names = [
-        f"{name} {path}" for name in ("plan", "count", "reduce", "score", "gate", "report", "publish")
+        f"{name} {path}" for name in ("plan", "count", "reduce", "score", "gate", "report", "show", "publish")
     ]
     assert task_runs == ["start Flow_tests/model_a", *stage_names]
 
@@ -263,6 +263,49 @@ def test_progress_has_two_ends_only(monkeypatch: pytest.MonkeyPatch) -> None:
     half.advance(Work(2, 150, 2))
     half.end()
     assert told == [100.0, 100.0, 50.0, 100.0]
+
+
+def test_a_prefect_that_is_away_for_a_while_ends_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged once, however often it is asked; when it is back, it is told again."""
+    away, told, logged = [True], list[float](), list[str]()
+
+    def tell(value: float) -> str:
+        if away:
+            raise ConnectionError
+        told.append(value)
+        return "id"
+
+    monkeypatch.setattr("flows.artifacts.create_progress_artifact", lambda value, **_: tell(value))
+    monkeypatch.setattr("flows.artifacts.update_progress_artifact", lambda _, progress: tell(progress))
+    monkeypatch.setattr("flows.artifacts.UPDATE_EVERY_S", 0.0)
+    monkeypatch.setattr(ArtifactProgress, "note", lambda self, text: logged.append(text))
+    progress = ArtifactProgress()
+    progress.begin(Work(4, 400, 4), Work())
+    progress.advance(Work(1, 100, 1))
+    away.clear()
+    progress.advance(Work(1, 100, 1))
+    away.append(True)
+    progress.advance(Work(1, 100, 1))
+    away.clear()
+    progress.end()
+    assert told == [50.0, 75.0]
+    assert logged == ["Prefect cannot be told how far counting is (ConnectionError)"]
+
+
+def test_a_report_that_cannot_be_shown_is_published(
+    config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect has a task that failed, and nothing of the evaluation is lost."""
+
+    def refused(folder: Path) -> None:
+        raise ConnectionError(folder)
+
+    monkeypatch.setattr("flows.evaluate.publish_artifacts", refused)
+    state = ended(config)
+    assert state.name == "Completed"
+    (run,) = map(Path, state.result())
+    assert json.loads((run / "run.json").read_text())["state"] == "complete"
+    assert {artifact.type for artifact in artifacts(state)} == {"progress"}
 
 
 def test_a_long_report_is_cut_after_a_whole_line() -> None:

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Crashed
 from prefect.utilities.schema_tools import validate
 
-from flows import command, hooks
+from flows import batches, command, hooks
 from flows import nightly as nightly_module
 from flows.compare import compare
 from flows.maintenance import maintenance
@@ -110,6 +110,22 @@ def test_a_falling_score_has_a_state_of_its_own(archive: Path, told: list[str], 
     state = ended(nightly, night_config(archive))
     assert (state.name, state.is_completed()) == ("ScoreFalling", True)
     assert "falling" in told[0]
+
+
+def test_a_night_that_cannot_be_shown_ends_as_it_ended(
+    archive: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state and the message say what became of the stores."""
+    late = batch.Batch("night", (batch.Outcome("m", "", "s", "late", exit_code=3, message="not yet"),))
+    monkeypatch.setattr(nightly_module, "run_night", lambda *_: late)
+
+    def refused(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(batches, "create_table_artifact", refused)
+    state = ended(nightly, night_config(archive))
+    assert state.name == "Incomplete"
+    assert "not yet" in told[0]
 
 
 def test_the_archive_again_and_its_upkeep(archive: Path, told: list[str]) -> None:

@@ -98,10 +98,9 @@ def healthy(server: Server) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on a free port of this machine."""
-    home = tmp_path_factory.mktemp("prefect")
+@contextmanager
+def prefect_server(home: Path, *options: str) -> Iterator[Server]:
+    """A server on a free port of this machine, until the context ends."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     api = f"http://127.0.0.1:{port}/api"
@@ -116,8 +115,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PYTHONPATH": str(ROOT),
     }
     made = Server(api, {**os.environ, **settings}, home / "log")
-    with process(made, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"):
+    with process(made, "server", "start", "--host", "127.0.0.1", "--port", str(port), *options):
         eventually(lambda: healthy(made), "the server starts", made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests here."""
+    with prefect_server(tmp_path_factory.mktemp("prefect"), "--no-ui") as made:
         yield made
 
 

@@ -61,7 +61,7 @@ def _page(client: distributed.Client, **since: float) -> str:
         drawn: str = client.sync(
             scheduler.performance_report, **since, code=CODE, mode="inline", callback_timeout=DRAWN_S
         )
-    except (Exception, CancelledError) as error:
+    except Exception as error:
         message = f"Dask's performance report could not be made ({error_words(error)})"
         raise InfrastructureError(message) from error
     return self_contained(drawn)
