@@ -173,11 +173,13 @@ def _num_rows(path: Path, written: tuple[int, ...]) -> int:
     return rows
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _group(path: Path, written: tuple[int, ...], group: int) -> list[dict[str, Any]]:
     with pq.ParquetFile(path) as file:
         rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
-        return rows
+    # A worker counts for long between two groups; Arrow would keep the memory for the next one.
+    pa.default_memory_pool().release_unused()
+    return rows
 
 
 def _row(item: PlannedBucket) -> dict[str, Any]:
@@ -294,7 +296,7 @@ def _object(item: dict[str, Any]) -> ObjectInfo | None:
     return ObjectInfo(item["size"], item["tag"], item["modified_ns"], item["content"])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _array(path: str, shape: tuple[int, ...], document: str, *stored_as: Any) -> ArrayMeta:
     meta = parse_array(path, {**json.loads(document), "shape": list(shape)}, {})
     return replace(meta, **dict(zip(_STORED_AS, stored_as, strict=True)))
