@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,13 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
-from segpipe.kernels.cells import ConfusionCells
-from segpipe.metrics.areas import ClassAreas
-from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
-from segpipe.metrics.image_means import score_images
-from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.sums import row_means, worst_means
-from segpipe.metrics.weights import ImageWeights
+from segpipe.metrics.base import FloatArray, Metric
+from segpipe.metrics.sums import row_means, worst_number
 
 FIGURES = ("mean", "sd", "lowest", "lower_quartile", "median", "upper_quartile", "highest", "worst")
 """What is told of the scores, in the order of tables."""
@@ -63,63 +57,44 @@ class Distribution:
         ]
 
 
-def class_distributions(
-    blocks: Iterable[ConfusionCells],
-    classes: ClassList,
-    rules: ScoringRules,
-    weights: ImageWeights | None = None,
-) -> tuple[Distribution, ...]:
-    """The distribution of every per-class metric that tables keep by image (IoU and, if computed, Dice).
+def class_distribution(
+    metric: Metric, class_ids: NDArray[np.int64], values: FloatArray, num_classes: int, percent: float
+) -> Distribution:
+    """The distribution of the scores of images, class by class; their order does not matter.
 
-    Neither order nor cut of the blocks matters. 8 bytes for every image and class that it has stay in memory,
-    and 8 for each metric.
+    Args:
+        metric: whose scores they are.
+        class_ids: (value,), the class of each.
+        values: (value,), none NaN.
+        num_classes: K.
+        percent: how many percent of the images are the worst.
 
-    >>> from segpipe.kernels.cells import ConfusionCells
-    >>> maps = np.zeros((3, 3, 3), np.int64)
-    >>> maps[:, 0, 0], maps[:, 0, 2] = (1, 2, 4), (3, 2, 0)
-    >>> (iou,) = class_distributions(
-    ...     [ConfusionCells.from_dense(maps)], ClassList(("road",)), ScoringRules(metrics=("iou",))
-    ... )
+    >>> from segpipe.metrics.base import METRICS
+    >>> values = np.array([0.25, 0.5, 1.0])
+    >>> iou = class_distribution(METRICS["iou"], np.zeros(3, np.int64), values, 1, percent=5)
     >>> iou.mean, iou.median, iou.sd.round(3), iou.worst
     (array([0.58333333]), array([0.5]), array([0.382]), array([0.25]))
     """
-    records = [one for one in chosen_metrics(rules.metrics) if one.per_class]
-    kept = [at for at, one in enumerate(records) if one.by_image]
-    class_ids, values = [np.empty(0, np.int64)], [np.empty((len(kept), 0))]
-    start = 0
-    for block in blocks:
-        areas = ClassAreas.from_cells(block, invalid_pred=rules.invalid_pred)
-        scores = score_images(areas, classes, rules)
-        counted = slice(None) if weights is None else weights.units[start + scores.image] > 0
-        class_ids.append(scores.class_id[counted])
-        values.append(scores.per_class[kept][:, counted])
-        start += len(block)
-    every = np.concatenate(class_ids)
-    return tuple(
-        _distribution(records[at], every, own, len(classes), rules.worst_percent)
-        for at, own in zip(kept, np.concatenate(values, axis=1), strict=True)
-    )
-
-
-def _distribution(
-    metric: Metric, class_ids: NDArray[np.int64], values: FloatArray, num_classes: int, percent: float
-) -> Distribution:
-    there = ~np.isnan(values)
-    class_ids, values = class_ids[there], values[there]
     order = np.lexsort((values, class_ids))
     starts = np.searchsorted(class_ids[order], np.arange(num_classes + 1))
     own = [values[order[first:stop]] for first, stop in pairwise(starts.tolist())]
-    worst, _ = worst_means(class_ids, values, num_classes, percent, highest=metric.lower_is_better)
+    number = np.diff(starts).astype(np.int64)
+    taken = worst_number(number, percent).tolist()
     means = np.array([_mean(one) for one in own])
     figures = {"lowest": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "highest": 1.0}
     return Distribution(
         metric=metric.name,
-        images=np.diff(starts).astype(np.int64),
+        images=number,
         mean=means,
         sd=np.array([_sd(one, mean) for one, mean in zip(own, means.tolist(), strict=True)]),
-        worst=worst,
+        worst=np.array([_worst(one, count, metric) for one, count in zip(own, taken, strict=True)]),
         **{name: np.array([quantile(one, share) for one in own]) for name, share in figures.items()},
     )
+
+
+def _worst(ascending: FloatArray, number: int, metric: Metric) -> float:
+    """The mean of so many values at the bad end."""
+    return _mean(ascending[len(ascending) - number :] if metric.lower_is_better else ascending[:number])
 
 
 def _mean(values: FloatArray) -> float:

@@ -138,6 +138,18 @@ class ImageMeans:
         self._images.finish()
         self._classes.finish()
 
+    def class_values(self, metric: Metric) -> tuple[IntArray, FloatArray]:
+        """The scores of every image and class that it has, where there is one group of images.
+
+        Args:
+            metric: one per class and `by_image`.
+
+        Returns:
+            The classes, int64 (value,), and the values, float64 (value,); images of weight 0 are left out.
+        """
+        places, values, _ = self._classes.kept(self._of_classes.index(metric))
+        return places % len(self._kept), values
+
     def of(self, metric: Metric, group: int) -> Iterator[ImageMean]:
         """The means of one metric in one group, in the order of `Metric.averages`."""
         place = (group, self._records.index(metric))
@@ -198,13 +210,21 @@ class _Means:
         """Compute the means."""
         self._all = self._sums.mean(share_of(self._weight))
         self._worst = np.full(self.number.shape, np.nan)
-        for index, kept in self._kept.items():
-            places, values, weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        for index in self._kept:
+            places, values, weights = self.kept(index)
             highest = self._records[index].lower_is_better
             worst = worst_means(places, values, self.number.size, self._percent, weights, highest=highest)
             self._worst[:, index], self.taken[:, index] = (
                 part.reshape(self.number.shape)[:, index] for part in worst
             )
+
+    def kept(self, index: int) -> tuple[IntArray, FloatArray, IntArray]:
+        """Places, values and weights of a metric of which every value is kept, in the order of the images."""
+        kept = self._kept[index]
+        if len(kept) > 1:
+            places, values, weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+            self._kept[index] = [(places, values, weights)]
+        return self._kept[index][0]
 
     def means(self, worst: bool) -> FloatArray:
         """The means of all values, or of the worst ones."""

@@ -14,6 +14,7 @@ from segpipe.errors import InfrastructureError
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.areas import COUNT_NAMES, ClassAreas, image_counts, matrix_counts
 from segpipe.metrics.base import FloatArray, Metric, chosen_metrics
+from segpipe.metrics.distributions import Distribution, class_distribution
 from segpipe.metrics.image_means import (
     ImageMean,
     ImageMeans,
@@ -90,7 +91,9 @@ def score_counts(
         start += len(block)
     names = each[0] if each else {}
     scores = replace(
-        next(sums.scores()), per_image={name: np.concatenate([one[name] for one in each]) for name in names}
+        next(sums.scores()),
+        per_image={name: np.concatenate([one[name] for one in each]) for name in names},
+        distributions=sums.distributions(),
     )
     every = np.asarray(total, np.int64)
     areas = ClassAreas.from_matrix(every, invalid_pred=rules.invalid_pred)
@@ -252,6 +255,14 @@ class _GroupSums:
         """The scores of every group."""
         self._means.finish()
         return map(self._scores, range(len(self._images)))
+
+    def distributions(self) -> tuple[Distribution, ...]:
+        """How the scores of the images that have a class are spread, where there is one group."""
+        records = [one for one in chosen_metrics(self._rules.metrics) if one.per_class and one.by_image]
+        number, percent = len(self._classes), self._rules.worst_percent
+        return tuple(
+            class_distribution(one, *self._means.class_values(one), number, percent) for one in records
+        )
 
     def _scores(self, group: int) -> Scores:
         hit, truth, pred = (self._areas[name][group] for name in _AREAS)

@@ -252,6 +252,16 @@ class WholeSums:
         return value_of(self._digits, step_bits)
 
 
+def worst_number(number: IntArray, percent: float) -> IntArray:
+    """How many of so many values are the worst ones: rounded down, but one at least if there is one.
+
+    >>> worst_number(np.array([0, 1, 59]), 5)
+    array([0, 1, 2])
+    """
+    share = Fraction(str(percent)) / 100
+    return np.minimum(np.maximum(number * share.numerator // share.denominator, 1), number)
+
+
 def worst_means(
     places: IntArray,
     values: FloatArray,
@@ -278,8 +288,7 @@ def worst_means(
     (array([0.25, 0.25,  nan]), array([2, 1, 0]))
     """
     number = np.bincount(places, minlength=num_places)
-    share = Fraction(str(percent)) / 100
-    taken = np.minimum(np.maximum(number * share.numerator // share.denominator, 1), number)
+    taken = worst_number(number, percent)
     order = np.lexsort((-values if highest else values, places))
     rank = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
     worst = order[rank < taken[places[order]]]

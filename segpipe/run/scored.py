@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from segpipe.counts.results import ResultsReader
-from segpipe.metrics.distributions import class_distributions
 from segpipe.metrics.groups import score_class_groups
 from segpipe.metrics.intervals import with_intervals
 from segpipe.metrics.rules import ScoringRules
@@ -58,8 +57,7 @@ def _scored(path: Path, rules: ScoringRules, written: tuple[int, ...]) -> Scores
     statistics = tuple(_scored_statistic(results, one, rules) for one in results.statistics)
     if groups is not None and rules.intervals is not None:
         groups = with_intervals(groups, group_intervals(results, results.classes, rules, rules.intervals))
-    distributions = class_distributions(results.cells(), results.classes, rules, weights)
-    scores = replace(scores, groups=groups, slices=slices, statistics=statistics, distributions=distributions)
+    scores = replace(scores, groups=groups, slices=slices, statistics=statistics)
     return with_intervals(scores, intervals_of_run(results, rules))
 
 

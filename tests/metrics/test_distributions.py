@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from segpipe.classes import ClassList
 from segpipe.kernels.cells import ConfusionCells
-from segpipe.metrics.distributions import FIGURES, class_distributions
+from segpipe.metrics.distributions import FIGURES, Distribution
 from segpipe.metrics.rules import ScoringRules
-from segpipe.metrics.scoring import score_counts
+from segpipe.metrics.scoring import score_counts, weighted_total
 from segpipe.metrics.weights import ImageWeights
 from tests.metrics.matrices import Maps, label_maps
 
@@ -27,6 +27,19 @@ NUMPY: dict[str, Callable[[np.ndarray], float]] = {
     "highest": np.max,
     "worst": lambda values: np.mean(np.sort(values)[: max(1, int(len(values) * 0.4))]),
 }
+
+
+def distributions(
+    blocks: Sequence[ConfusionCells],
+    classes: ClassList,
+    rules: ScoringRules,
+    weights: ImageWeights | None = None,
+) -> tuple[Distribution, ...]:
+    """Of images in blocks."""
+    total = np.sum([cells.total() for cells in blocks], axis=0)
+    if weights is not None:
+        total = weighted_total(blocks, total, weights)
+    return score_counts(blocks, total, classes, rules, weights).distributions
 
 
 def ious(maps: Maps, class_id: int, present: str) -> list[float]:
@@ -45,7 +58,7 @@ def ious(maps: Maps, class_id: int, present: str) -> list[float]:
 def test_figures_are_those_of_numpy(maps: Maps, present: str) -> None:
     """Of the IoU of every class in the images that have it; NaN where no image has."""
     rules = ScoringRules(present=present, worst_percent=40)  # type: ignore[arg-type]
-    iou, dice = class_distributions([maps.cells()], maps.classes, rules)
+    iou, dice = distributions([maps.cells()], maps.classes, rules)
     assert (iou.metric, dice.metric) == ("iou", "dice")
     for class_id in range(maps.num_classes):
         values = np.array(ious(maps, class_id, present))
@@ -67,8 +80,8 @@ def test_order_and_cut_do_not_show_and_weight_zero_leaves_out(maps: Maps, data: 
     weights[0] = 1.0
     units = ImageWeights.of(weights[order], pixels=100)
     blocks = [cells.take([place]) for place in order]
-    found = class_distributions(blocks, maps.classes, ScoringRules(), units)
-    rest = class_distributions([cells.take(np.flatnonzero(weights))], maps.classes, ScoringRules())
+    found = distributions(blocks, maps.classes, ScoringRules(), units)
+    rest = distributions([cells.take(np.flatnonzero(weights))], maps.classes, ScoringRules())
     for one, other in zip(found, rest, strict=True):
         for name in ("images", *FIGURES):
             assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
@@ -79,6 +92,6 @@ def test_means_are_those_of_the_mean_per_image_and_class() -> None:
     cells = ConfusionCells.from_dense(np.random.default_rng(0).integers(0, 9, (30, 5, 5)))
     classes = ClassList.numbered(3)
     scores = score_counts([cells], cells.total(), classes, ScoringRules())
-    iou, _ = class_distributions([cells], classes, ScoringRules())
+    iou, _ = scores.distributions
     assert iou.mean.mean() == pytest.approx(scores["mean_iou_per_image_class"], rel=1e-15)
     assert iou.worst.mean() == pytest.approx(scores["mean_iou_per_image_class_worst"], rel=1e-15)
