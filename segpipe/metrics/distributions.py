@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from segpipe.classes import ClassList
 from segpipe.metrics.base import FloatArray, Metric
-from segpipe.metrics.sums import row_means, worst_number
+from segpipe.metrics.sums import by_place, row_means, worst_number
 
 FIGURES = ("mean", "sd", "lowest", "lower_quartile", "median", "upper_quartile", "highest", "worst")
 """What is told of the scores, in the order of tables."""
@@ -75,10 +74,9 @@ def class_distribution(
     >>> iou.mean, iou.median, iou.sd.round(3), iou.worst
     (array([0.58333333]), array([0.5]), array([0.382]), array([0.25]))
     """
-    order = np.lexsort((values, class_ids))
-    starts = np.searchsorted(class_ids[order], np.arange(num_classes + 1))
-    own = [values[order[first:stop]] for first, stop in pairwise(starts.tolist())]
-    number = np.diff(starts).astype(np.int64)
+    number = np.bincount(class_ids, minlength=num_classes)
+    starts = np.cumsum(number)[:-1]
+    own = [np.sort(one) for one in np.split(values[by_place(class_ids, num_classes)], starts)]
     taken = worst_number(number, percent).tolist()
     means = np.array([_mean(one) for one in own])
     figures = {"lowest": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "highest": 1.0}
