@@ -7,6 +7,8 @@ third of a second, which every command that writes a table would wait for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def arrow_array(values: Sequence[Any] | NDArray[Any], dtype: pa.DataType) -> pa.
 
     Args:
         values: (row,).
-        dtype: of a row; numbers, truth values, texts, and lists and structs of them.
+        dtype: of a row; numbers, truth values, texts, and lists and structs (dicts with all names) of them.
 
     Raises:
         OverflowError: the texts are longer than 2 GiB together.
@@ -34,34 +36,41 @@ def arrow_array(values: Sequence[Any] | NDArray[Any], dtype: pa.DataType) -> pa.
     >>> arrow_array(np.array([0.5, np.nan]), pa.float64()).to_pylist()
     [0.5, nan]
     """
-    if isinstance(values, np.ndarray):
-        if dtype in _NUMBERS:
-            return _array(dtype, len(values), [None, np.ascontiguousarray(values, _NUMBERS[dtype])])
-        values = values.tolist()
-    present = np.fromiter((value is not None for value in values), bool, len(values))
-    valid = None if present.all() else np.packbits(present, bitorder="little")
+    if isinstance(values, np.ndarray) and dtype in _NUMBERS:
+        return _array(dtype, len(values), [None, np.ascontiguousarray(values, _NUMBERS[dtype])])
+    rows: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
+    valid = None
+    if None in rows:
+        present = np.fromiter((value is not None for value in rows), bool, len(rows))
+        valid = np.packbits(present, bitorder="little")
+        nothing = _nothing(dtype)
+        rows = [nothing if value is None else value for value in rows]
     if pa.types.is_struct(dtype):
-        columns = [[None if row is None else row.get(field.name) for row in values] for field in dtype]
-        children = [arrow_array(column, field.type) for column, field in zip(columns, dtype, strict=True)]
-        return _array(dtype, len(values), [valid], children)
+        children = [arrow_array(list(map(itemgetter(field.name), rows)), field.type) for field in dtype]
+        return _array(dtype, len(rows), [valid], children)
     if pa.types.is_list(dtype):
-        rows = [() if row is None else row for row in values]
-        inner = arrow_array([value for row in rows for value in row], dtype.value_type)
+        inner = arrow_array(list(chain.from_iterable(rows)), dtype.value_type)
         return _array(dtype, len(rows), [valid, _offsets(rows)], [inner])
     if pa.types.is_string(dtype):
-        texts = [b"" if text is None else text.encode() for text in values]
+        texts = list(map(str.encode, rows))
         data = np.frombuffer(b"".join(texts), np.uint8)
         return _array(dtype, len(texts), [valid, _offsets(texts), data])
-    numbers = [0 if value is None else value for value in values]
     if pa.types.is_boolean(dtype):
-        return _array(dtype, len(numbers), [valid, np.packbits(np.array(numbers, bool), bitorder="little")])
-    return _array(dtype, len(numbers), [valid, np.array(numbers, _NUMBERS[dtype])])
+        return _array(dtype, len(rows), [valid, np.packbits(np.array(rows, bool), bitorder="little")])
+    return _array(dtype, len(rows), [valid, np.array(rows, _NUMBERS[dtype])])
 
 
 def read_columns(path: Path, names: Sequence[str] | None = None) -> pa.Table:
     """Some columns of a Parquet file, or all; `pyarrow.parquet.read_table` loads pandas too."""
     with pq.ParquetFile(path) as file:
         return file.read(None if names is None else list(names))
+
+
+def _nothing(dtype: pa.DataType) -> Any:
+    """What lies in memory where a value is null."""
+    if pa.types.is_struct(dtype):
+        return {field.name: None for field in dtype}
+    return () if pa.types.is_list(dtype) else "" if pa.types.is_string(dtype) else 0
 
 
 def _offsets(parts: Sequence[Any]) -> NDArray[np.int32]:

@@ -97,7 +97,9 @@ class PlannedBucket:
 
 def write_plan(path: Path, planned: Iterable[PlannedBucket]) -> None:
     """Write the buckets in order; memory does not grow with their number."""
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    # Hardly a value occurs twice in the few rows of a group, and nobody looks for ranges of values.
+    plain = {"use_dictionary": False, "write_statistics": False}
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", **plain) as writer:
         rows: list[dict[str, Any]] = []
         for item in planned:
             rows.append(_row(item))
@@ -232,15 +234,15 @@ def _side_row(side: BucketSide) -> dict[str, Any]:
 
 
 def _object_row(number: int, key: str, info: ObjectInfo | None, around: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"array": number, "key": key, "around": around}
-    if info is not None:
-        row |= {
-            "size": info.size,
-            "tag": info.tag,
-            "modified_ns": info.modified_ns,
-            "content": info.content,
-        }
-    return row
+    return {
+        "array": number,
+        "key": key,
+        "size": info and info.size,
+        "tag": info and info.tag,
+        "modified_ns": info and info.modified_ns,
+        "content": info and info.content,
+        "around": around,
+    }
 
 
 def _planned(row: dict[str, Any]) -> PlannedBucket:

@@ -204,12 +204,13 @@ def _summary(plan: Plan, sums: _Sums) -> PlanSummary:
     seconds = estimate_s(sums.left["pixels"] * per_pixel, sums.left["objects"])
     cluster = choose_cluster(plan.config.cluster, seconds)
     warnings = list(_warnings(plan))
-    skipped = sorted(set(np.flatnonzero(plan.wanted).tolist()) - set(plan.alignment.truth.tolist()))
+    skipped = plan.wanted.copy()
+    skipped[plan.alignment.truth] = False
     return PlanSummary(
         images=plan.images,
         selected_from=len(plan.wanted),
         pixels=sums.pixels,
-        skipped_images=len(skipped),
+        skipped_images=int(skipped.sum()),
         skipped_pixels=int(inventory.truth.pixels[skipped].sum()),
         buckets=len(plan),
         hits=sums.hits,
