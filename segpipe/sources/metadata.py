@@ -56,6 +56,8 @@ DOCUMENTS = (*NODE_DOCUMENTS, ".zattrs", ".zmetadata")
 
 T = TypeVar("T")
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True)
 class ArrayMeta:
@@ -104,6 +106,8 @@ class ArrayMeta:
 
     def without_classes(self, sizes: tuple[T, ...]) -> tuple[T, ...]:
         """One entry for each axis, without that of the axis of classes."""
+        if self.class_axis is None:
+            return sizes
         return tuple(size for axis, size in enumerate(sizes) if axis != self.class_axis)
 
     def along_labels(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -155,10 +159,23 @@ class ArrayMeta:
         """All that decides how bytes become labels, as JSON: neither shape nor attributes nor names."""
         return dict(self.document)
 
+    def twin(self, **changed: Any) -> ArrayMeta:
+        """The same with another path, attributes or meaning; the texts of its document are made once for all.
+
+        >>> document = {"zarr_format": 2, "shape": [4], "chunks": [4], "dtype": "|u1", "order": "C"}
+        >>> meta = parse_array("a", {**document, "fill_value": 0}, {})
+        >>> meta.twin(path="b").path, meta.twin(path="b").document_text is meta.document_text
+        ('b', True)
+        """
+        other = object.__new__(type(self))
+        texts = {"document_text": self.document_text, "codecs_text": self.codecs_text}
+        other.__dict__.update(self.__dict__, **texts, **changed)
+        return other
+
     @cached_property
     def document_text(self) -> str:
         """`document` as canonical JSON: what keys and the table of a plan hold of it."""
-        return json.dumps(self.document, sort_keys=True, separators=(",", ":"))
+        return _canonical(self.document)
 
     @cached_property
     def codecs_text(self) -> str:
@@ -286,7 +303,10 @@ class StoreView:
             raise DocumentFault(found=f"attributes {attributes!r}", expected="a JSON object")
         if raw["node_type"] == "group":
             return GroupMeta(path, raw["zarr_format"], attributes)
-        return parse_array(path, raw, attributes)
+        shape = array_shape(raw)
+        meta = parse_array(path, raw, attributes, like=self._parsed.get(shape))
+        self._parsed[shape] = meta
+        return meta
 
     def _raw(self, path: str) -> Json:
         """The document of a node, in the form of format 3: with node_type and attributes."""
@@ -419,6 +439,11 @@ class StoreView:
         return {}
 
     @cached_property
+    def _parsed(self) -> dict[tuple[int, ...], ArrayMeta]:
+        """The array of each shape that was parsed last; arrays of one shape are nearly always alike."""
+        return {}
+
+    @cached_property
     def _documents(self) -> dict[str, Json]:
         """Documents that are asked for more than once: those with consolidated metadata."""
         return {}
@@ -445,8 +470,15 @@ def view_store(storage: Storage) -> StoreView:
     return view
 
 
-def parse_array(path: str, raw: Json, attributes: Json) -> ArrayMeta:
+def parse_array(path: str, raw: Json, attributes: Json, like: ArrayMeta | None = None) -> ArrayMeta:
     """The array that a document of format 2 or 3 describes.
+
+    Args:
+        path: of the array in the store.
+        raw: the document.
+        attributes: of the array.
+        like: an array that was parsed before. If all that decides decoding is written alike, to the letter,
+            and its shape is the same, what follows from that is taken from there.
 
     Raises:
         DocumentFault: it is no such document, it claims absurd sizes, or reading the array could run code.
@@ -454,6 +486,9 @@ def parse_array(path: str, raw: Json, attributes: Json) -> ArrayMeta:
     shape = array_shape(raw)
     document = kept(raw)
     _refuse_extensions(raw)
+    if like is not None and like.shape == shape and like.document_text == _canonical(document):
+        names = _dimension_names(raw, attributes, len(shape))
+        return like.twin(path=path, dimension_names=names, attributes=attributes)
     decoding = decoding_of(document, len(shape))
     return ArrayMeta(
         path=path,

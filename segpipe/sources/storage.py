@@ -33,6 +33,9 @@ OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 NEIGHBOURS = 1000
 """Folders that are looked at for the one that may have been meant."""
 
+NO_NAMES = frozenset(("", ".", ".."))
+"""What no file can be called."""
+
 LINK_ADVICE = (
     "a store is read without leaving its folder: copy the data into it, or open the store that they lie in"
 )
@@ -311,7 +314,7 @@ def is_key(key: str) -> bool:
     >>> is_key("labels/c/0"), is_key("../labels"), is_key("/labels")
     (True, False, False)
     """
-    return "\0" not in key and not any(part in ("", ".", "..") for part in key.split("/"))
+    return "\0" not in key and NO_NAMES.isdisjoint(key.split("/"))
 
 
 def check_key(store: str, key: str) -> None:

@@ -286,6 +286,21 @@ class TestViews:
         assert len(view(tmp_path).arrays_below("")) == 8
         assert len(parsed) == 1
 
+    def test_arrays_share_what_is_written_alike_to_the_letter(self, tmp_path: Path) -> None:
+        """A fill value of 0.0 is not that of 0, which would be another key of counts."""
+        zarr.create_group(str(tmp_path))
+        for name in "abc":
+            write(tmp_path, label_maps((4, 5)), name, fill_value=0, attributes={"name": name})
+            edit_json(tmp_path / name / "zarr.json", lambda raw: raw.update(data_type="float32"))
+        edit_json(tmp_path / "c" / "zarr.json", lambda raw: raw.update(fill_value=0.0))
+        one, two, three = view(tmp_path).arrays_below("")
+        assert (one.path, two.path, two.attributes) == ("a", "b", {"name": "b"})
+        assert two.document_text is one.document_text
+        assert '"fill_value":0,' in two.document_text
+        assert '"fill_value":0.0,' in three.document_text
+        alone = [view(tmp_path).node(name) for name in "abc"]
+        assert [meta.document for meta in alone] == [meta.document for meta in (one, two, three)]
+
     def test_a_folder_without_metadata_is_not_zarr(self, tmp_path: Path) -> None:
         (tmp_path / "image.png").write_bytes(b"x")
         with pytest.raises(InputError, match=r"(?s)no Zarr metadata anywhere.*zarr\.json .format 3."):

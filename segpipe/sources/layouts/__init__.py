@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
@@ -192,7 +192,7 @@ def with_class_axis(view: StoreView, meta: ArrayMeta) -> tuple[ArrayMeta, list[P
     find = _named_axis if view.stored_as.class_axis is None else _declared_axis
     axis, problems = find(view, meta)
     stored = view.stored_as
-    meta = replace(meta, representation=stored.representation, threshold=stored.threshold)
+    meta = meta.twin(representation=stored.representation, threshold=stored.threshold)
     if problems:
         return meta, problems
     if REPRESENTATIONS[view.stored_as.representation].channels:
@@ -205,7 +205,7 @@ def with_class_axis(view: StoreView, meta: ArrayMeta) -> tuple[ArrayMeta, list[P
         found = f"{meta.shape[axis]} channels along the class axis"
         advice = "say beside `store` what they are: `representation: logits`, `probabilities` or `one_hot`"
         problems = [problem(view, "class axis", found, "1", array=meta.path, advice=advice)]
-    return replace(meta, class_axis=axis), problems
+    return meta.twin(class_axis=axis), problems
 
 
 def _declared_axis(view: StoreView, meta: ArrayMeta) -> tuple[int | None, list[Problem]]:
