@@ -347,6 +347,7 @@ class ResultsReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        self._opened: dict[str, Any] = {}
         self._kept: dict[str, tuple[int, NDArray[Any]]] = {}
         try:
             self._group = zarr.open_group(self.path, mode="r")
@@ -379,7 +380,9 @@ class ResultsReader:
 
     def _decoded(self, name: str, select: Callable[[Any], Any]) -> NDArray[Any]:
         try:
-            values = np.asarray(select(self._group[name]))
+            if name not in self._opened:
+                self._opened[name] = self._group[name]
+            values = np.asarray(select(self._opened[name]))
         except Exception as error:
             # Codecs raise what they like; whatever it is, the file is not what was written.
             raise InputError(self._damage(name, error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,15 +191,19 @@ class _Means:
         self._records, self._percent = records, percent
         self.taken = np.zeros(shape, np.int64)
 
-    def add(self, values: FloatArray, weights: IntArray, groups: IntArray, *rest: IntArray) -> None:
-        """Add values (M, value), NaN where there is none, to their groups and what else is their place."""
+    def add(
+        self, values: FloatArray, weights: IntArray, groups: IntArray, classes: IntArray | None = None
+    ) -> None:
+        """Add values (M, value), NaN where there is none, to their groups, and to their classes if given."""
         alike = bool((weights == 1 << WEIGHT_BITS).all())
+        # Where the values of the first metric belong; those of the others lie at a fixed distance.
+        _, metrics, *rest = self.number.shape
+        step = prod(rest)
+        first = groups * (metrics * step) + (0 if classes is None else classes)
         # Metric by metric: the terms of one stay in the caches of the CPU.
         for metric, own in enumerate(values):
             there = np.flatnonzero(~np.isnan(own) & (weights > 0))
-            chosen = (groups[there], np.full(len(there), metric), *(part[there] for part in rest))
-            places = np.ravel_multi_index(chosen, self.number.shape)
-            terms, weight = own[there], weights[there]
+            places, terms, weight = first[there] + metric * step, own[there], weights[there]
             # A product is rounded once, alike on every CPU; with the weight 1 it is the value itself.
             self._sums.add(places, terms if alike else terms * share_of(weight))
             np.add.at(self.number.reshape(-1), places, 1)

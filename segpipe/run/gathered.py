@@ -111,6 +111,8 @@ class Gatherer:
         if gathered is not None:
             partial = gathered.partial
             counted = dict(zip(partial.ids, partial.counts.cells.pixels().tolist(), strict=True))
+            if counted == planned:
+                return
             if any(planned.pop(name, None) != pixels for name, pixels in counted.items()):
                 message = (
                     f"bucket {bucket.number}: counted {counted} pixels, not those planned, each image once"
@@ -125,7 +127,8 @@ def _common(matrices: Partial | None, sums: dict[str, StatisticPartial | None]) 
     there = {name: partial for name, partial in sums.items() if partial is not None}
     if matrices is None or len(there) < len(sums):
         return None
-    ids = [name for name in matrices.ids if all(name in partial.ids for partial in there.values())]
+    others = [set(partial.ids) for partial in there.values()]
+    ids = [name for name in matrices.ids if all(name in known for known in others)]
     if not ids:
         return None
     return Gathered(

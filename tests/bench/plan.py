@@ -11,7 +11,7 @@ from segpipe.sources.storage import LocalStorage
 from tests.bench.commands import CHILD, SEGPIPE, Finished, run, watch
 from tests.bench.document import met, mib, table
 from tests.bench.scale import Scale
-from tests.bench.stores import Form, dataset, write_config, write_copied, write_grouped_copied
+from tests.bench.stores import SIDES, Form, dataset, write_config, write_copied, write_grouped_copied
 
 PLANNED = Form(chunk=20)
 UNCHANGED = Form(chunk=50)
@@ -44,19 +44,28 @@ def _grouped(scale: Scale) -> str:
     with dataset(
         lambda folder: write_grouped_copied(folder, scale.grouped_images, (SIDE_PX, SIDE_PX))
     ) as folder:
-        start = time.perf_counter()
-        for side in ("truth", "pred"):
-            LocalStorage(f"{folder}/{side}.zarr").list()
-        listing = time.perf_counter() - start
+        bare = [_bare(folder, documents=documents) for documents in (False, True)]
         _, seconds, cpu_s, summary = _planned(folder, layout="grouped")
     words = f"plan {summary['images']:,} images of a grouped store, no consolidated metadata"
     rows = [
         [f"{words}: seconds", f"{seconds:.1f}", "", ""],
         ["CPU seconds", f"{cpu_s:.1f}", "", ""],
-        ["listing both stores and nothing else: seconds", f"{listing:.1f}", "", ""],
-        ["ratio", f"{seconds / listing:.1f}", "<= 2", met(seconds <= 2 * listing)],
+        ["listing both stores and nothing else: seconds", f"{bare[0]:.1f}", "", ""],
+        ["and reading every document, without a look at it: seconds", f"{bare[1]:.1f}", "", ""],
+        ["plan over listing and reading", f"{seconds / bare[1]:.1f}", "<= 2", met(seconds <= 2 * bare[1])],
     ]
     return table(["what", "measured", "target", "met"], rows)
+
+
+def _bare(folder: Path, *, documents: bool) -> float:
+    """Seconds to list both stores; and to read their documents, which say what the images are."""
+    start = time.perf_counter()
+    for side in SIDES:
+        storage = LocalStorage(f"{folder}/{side}.zarr")
+        for key in storage.list():
+            if documents and key.endswith("zarr.json"):
+                storage.get(key)
+    return time.perf_counter() - start
 
 
 def _unchanged(scale: Scale) -> str:
@@ -75,6 +84,7 @@ def _unchanged(scale: Scale) -> str:
             "< 5",
             met(again.seconds < 5),
         ],
+        ["CPU seconds, without the start of Python", f"{inside['cpu_s']:.1f}", "", ""],
         ["chunks read by that", str(reads), "0", met(reads == 0)],
         ["its peak MiB", mib(watched.driver_bytes), "", ""],
         ["its stages: seconds", _stages(inside["timings"]), "", ""],
