@@ -895,17 +895,34 @@ def _override(values: dict[str, Any], text: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.get(parent)
-        if isinstance(inner, str) and parent in (*SIDES, *OVERLAYS):
-            store, _, array = inner.partition("::")
-            inner = {"store": store, "array": array}
-        elif isinstance(inner, str) and parent == "classes":
-            inner = {"file": inner}
+        if isinstance(inner, str):
+            inner = _long_form(parent, inner)
         values[parent] = dict(inner) if isinstance(inner, Mapping) else {}
         values = values[parent]
     try:
         values[last] = parse_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         message = f"--set {key}: {value!r} is no YAML value"
+        raise ConfigError(message) from None
+
+
+def _long_form(key: str, text: str) -> Any:
+    """The keys that a text in their place stands for, so that one of them can be set.
+
+    Raises:
+        ConfigError: the text names no cluster.
+    """
+    if key in (*SIDES, *OVERLAYS):
+        store, _, array = text.partition("::")
+        return {"store": store, "array": array}
+    if key == "classes":
+        return {"file": text}
+    if key == "layout":
+        return _layout(text)
+    try:
+        return _cluster(text) if key == "cluster" else text
+    except ValueError as error:
+        message = f"cluster: {error}"
         raise ConfigError(message) from None
 
 

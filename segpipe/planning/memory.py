@@ -18,8 +18,8 @@ from segpipe.statistics.batches import BATCH_PX, CODE_BYTES
 PROCESS_BYTES = 352 << 20
 """A worker with NumPy, Numba, zarr-python and distributed loaded, before it reads (measured, rounded up).
 
-About 80 MiB of it are what compiling the kernels takes, once for each machine, and what the plan of a store of
-many small arrays takes."""
+About 80 MiB of it are what compiling the kernels takes, once for each machine, or what the plan of a store
+of many small arrays takes."""
 
 READ_AT_ONCE = 10
 """Chunks that zarr-python decodes at the same time."""

@@ -143,6 +143,25 @@ def test_files_that_are_no_config(tmp_path: Path, text: str, words: str) -> None
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_a_key_is_set_inside_what_has_a_short_form() -> None:
+    """The text that stands for all of its keys is not forgotten."""
+    given = {"truth": "t.zarr::labels", "pred": "p.zarr", "classes": "camvid", "layout": "raster"}
+    inside = (
+        "truth.class_axis=1",
+        "classes.groups={moving: [car]}",
+        "layout.window=512",
+        "cluster=local",
+        "cluster.workers=3",
+    )
+    config = make_config(given, inside)
+    assert (config.truth.store, config.truth.array, config.truth.class_axis) == ("t.zarr", "labels", 1)
+    assert len(config.classes.names) == 11
+    assert config.layout.options() == {"window": 512}
+    assert (config.cluster.kind, config.cluster.options()) == ("local", {"workers": 3})
+    with pytest.raises(ConfigError, match="cluster: no shipped configuration 'locla'"):
+        make_config(given, ["cluster=locla", "cluster.workers=3"])
+
+
 @pytest.mark.parametrize("override", ["suite=2024-13-45", "suite=[", "suite", "bucket_images=" + "9" * 5000])
 def test_overrides_that_are_no_value(tmp_path: Path, override: str) -> None:
     """`--set` says what it could not read."""
