@@ -140,7 +140,7 @@ def publish_artifacts(folder: Path) -> None:
     """The report, the classes and the worst images of a reported run, as artifacts of the flow run."""
     run = Run(folder)
     suite, model = run.summary.suite, run.summary.model
-    report = folder / "report.md"
+    report, page = folder / "report.md", folder / "report.html"
     text = shortened(report.read_text(encoding="utf-8"), str(report))
     # Whoever looks at a table alone is told as well how much of the dataset it stands on.
     coverage = markdown_text(coverage_line(run.summary))
@@ -148,7 +148,7 @@ def publish_artifacts(folder: Path) -> None:
     create_markdown_artifact(text, artifact_key(suite, model, "report"), title)
     link = artifact_key(suite, model, "link")
     create_link_artifact(
-        report.absolute().as_uri(), "report.md", link, f"Where the report of {suite}/{model} is"
+        page.absolute().as_uri(), page.name, link, f"Where the report of {suite}/{model} is, with plots"
     )
     tables = {"classes": per_class_table(run.computed), "worst-images": worst_images_table(run.results)}
     for name, table in tables.items():

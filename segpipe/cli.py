@@ -487,6 +487,7 @@ def run_document(run: Run) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "report": str(run.path / "report.md"),
+        "report_html": str(run.path / "report.html"),
         "warnings": run.summary.warnings,
         "gates": None if run.gates is None else run.gates.document(),
     } | document

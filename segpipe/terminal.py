@@ -432,7 +432,7 @@ def metrics_table(metrics: Sequence[Figure]) -> RichTable:
 
 
 def show_results(console: Console, run: Run) -> None:
-    """The tables of a run, the headline first, and at the end where the report is."""
+    """The tables of a run, the headline first, and at the end where the reports are."""
     scores, summary = run.computed, run.summary
     console.print(Text(f"{printable(summary.suite)}: {printable(summary.model)}", style="bold"))
     console.print(Text(headline(scores), style="bold"))
@@ -445,7 +445,8 @@ def show_results(console: Console, run: Run) -> None:
         console.print()
         console.print(rich_table(table, console.width))
     console.print()
-    console.print(Text(f"Report: {run.path / 'report.md'}"), soft_wrap=True)
+    for words, name in (("Report", "report.html"), ("As text", "report.md")):
+        console.print(Text(f"{words}: {run.path / name}"), soft_wrap=True)
 
 
 def print_gates(console: Console, report: GateReport) -> None:

@@ -65,7 +65,10 @@ def test_the_wheel_holds_the_package_its_types_and_its_configurations(wheel: Pat
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"segpipe/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / "configs").rglob("*.yaml")}
     assert configs
-    assert configs | {"segpipe/__init__.py", "segpipe/py.typed", "segpipe/cli.py"} <= names
+    assert (
+        configs | {"segpipe/__init__.py", "segpipe/py.typed", "segpipe/cli.py", "segpipe/reports/report.css"}
+        <= names
+    )
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"segpipe"}
 

@@ -49,8 +49,8 @@ REPORTS: Registry[ReportWriter] = Registry("report", _modules())
 def write_reports(folder: str | Path, given: ReportInput) -> list[Path]:
     """Write every registered report into a folder that exists.
 
-    The bytes are a function of the counts and the rules, except for what `segpipe.reports.kinds.report_md`
-    marks as the head of report.md, and for provenance.json.
+    The bytes are a function of the counts and the rules, except for what `segpipe.reports.words`
+    marks as the head of report.md and report.html, and for provenance.json.
 
     Raises:
         InfrastructureError: a file cannot be written.

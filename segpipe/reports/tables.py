@@ -16,7 +16,7 @@ from segpipe.counts.results import NO_CLASS_NAMES, ResultsReader
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.conventions.base import WORDS
 from segpipe.metrics.conventions.scoring import ConventionScore
-from segpipe.metrics.distributions import FIGURES
+from segpipe.metrics.distributions import FIGURES, quantile
 from segpipe.metrics.gates import GateReport, told
 from segpipe.metrics.scores import HEADLINE, Aggregate, Interval, Scores, SliceScore, StatisticScores
 from segpipe.reports.summary import RunSummary, Tally
@@ -204,16 +204,18 @@ SHOWN_SLICES = 100
 """How many slices of one kind a report lists; per_slice.csv has them all."""
 
 
+def worst_slices(scores: Scores, number: int = 10) -> list[SliceScore]:
+    """The slices of the lowest rank, of all ways to cut; equal ones in the order of the slices."""
+    known = [one for one in scores.slices if not math.isnan(one.rank)]
+    return sorted(known, key=lambda one: one.rank)[:number]
+
+
 def worst_slices_table(scores: Scores, number: int = 10) -> Table:
-    """The slices of the lowest mean IoU, of all ways to cut; equal ones in the order of the slices.
+    """The slices of the lowest mean IoU.
 
     Where there are intervals, their lower end counts: a slice of few images may be worse than it looks.
     """
-    known = [one for one in scores.slices if not math.isnan(one.rank)]
-    rows: Rows = [
-        (printable(one.title), *_slice_cells(one, scores))
-        for one in sorted(known, key=lambda one: one.rank)[:number]
-    ]
+    rows: Rows = [(printable(one.title), *_slice_cells(one, scores)) for one in worst_slices(scores, number)]
     title = "The slice" if len(rows) == 1 else f"The {len(rows)} slices"
     end = "lower end of the interval of the " if _slice_intervals(scores) else ""
     return Table(f"{title} of the lowest {end}mean IoU", (_outside("by"), *_slice_columns(scores)), rows)
@@ -221,14 +223,20 @@ def worst_slices_table(scores: Scores, number: int = 10) -> Table:
 
 def slices_tables(scores: Scores) -> list[Table]:
     """The slices of each way to cut the images, in the order of their values."""
-    ways: dict[str, Rows] = {}
-    for one in scores.slices:
-        ways.setdefault(one.title, []).append(_slice_cells(one, scores))
     tables = []
-    for title, rows in ways.items():
-        first = f", the first {SHOWN_SLICES} of {len(rows)}" if len(rows) > SHOWN_SLICES else ""
-        tables.append(Table(f"Slices by {title}{first}", _slice_columns(scores), rows[:SHOWN_SLICES]))
+    for title, ways in slice_ways(scores).items():
+        first = f", the first {SHOWN_SLICES} of {len(ways)}" if len(ways) > SHOWN_SLICES else ""
+        rows: Rows = [_slice_cells(one, scores) for one in ways[:SHOWN_SLICES]]
+        tables.append(Table(f"Slices by {title}{first}", _slice_columns(scores), rows))
     return tables
+
+
+def slice_ways(scores: Scores) -> dict[str, list[SliceScore]]:
+    """What the images are cut by -> the slices."""
+    ways: dict[str, list[SliceScore]] = {}
+    for one in scores.slices:
+        ways.setdefault(one.title, []).append(one)
+    return ways
 
 
 def _slice_columns(scores: Scores) -> tuple[Column, ...]:
@@ -275,6 +283,16 @@ def _outside(name: str) -> Column:
 
 def _words(name: str) -> Column:
     return Column(name, number=False)
+
+
+def meanings_table(scores: Scores) -> Table:
+    """What every metric is: its formula, its good end, and what it is where there is nothing to score."""
+    metrics = dict.fromkeys(one.metric for one in scores.all_aggregates.values())
+    rows: Rows = [
+        (one.name, one.title, one.formula, one.direction, one.nothing) for one in map(scores.metric, metrics)
+    ]
+    heads = ("metric", "what it is", "formula", "good end", "nothing to score")
+    return Table("Metrics", tuple(map(_words, heads)), rows)
 
 
 def per_class_table(scores: Scores) -> Table:
@@ -361,10 +379,11 @@ _ABOUT = tuple(Column(name, number=False) for name in ("averaging", "stands on",
 
 def statistics_tables(scores: Scores) -> list[Table]:
     """Every statistic that was asked for: its figures, and those of each class."""
-    return [table for one in scores.statistics for table in _statistic_tables(one, scores)]
+    return [table for one in scores.statistics for table in statistic_tables(one, scores)]
 
 
-def _statistic_tables(one: StatisticScores, scores: Scores) -> Iterator[Table]:
+def statistic_tables(one: StatisticScores, scores: Scores) -> Iterator[Table]:
+    """The figures of a statistic; then those of each class, if there are any."""
     title = one.statistic.full_title
     figures: Rows = [
         (
@@ -434,6 +453,20 @@ def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _change(value: float) -> str:
     return "undefined" if value != value else f"{value:+.4f}"
+
+
+def image_spread(results: ResultsReader) -> list[float]:
+    """Lowest, quartiles and highest of the mean IoU of the images that have one; empty if none has."""
+    values = results.read("image_mean_iou")
+    ascending = np.sort(values[~np.isnan(values)])
+    return [quantile(ascending, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)] if len(ascending) else []
+
+
+def image_spread_table(results: ResultsReader) -> Table:
+    """How the mean IoU of single images is spread, every image alike; no rows if none has one."""
+    heads = ("lowest", "25 %", "median", "75 %", "highest")
+    spread = tuple(map(score_text, image_spread(results)))
+    return Table("Mean IoU of the single images", tuple(map(Column, heads)), [spread] if spread else [])
 
 
 def worst_images_table(results: ResultsReader, number: int = 10) -> Table:

@@ -12,6 +12,9 @@ from typing import Any
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 """Control characters, line ends, and the marks that turn the direction of text around."""
 
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 has no way to write."""
+
 
 def score_text(value: float) -> str:
     """A score with four digits; a dash where there is none.
@@ -58,6 +61,15 @@ def printable_lines(text: str) -> str:
     'one\\n [2Jtwo'
     """
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def encodable(text: str) -> str:
+    """One printable line that HTML and XML can hold; a character that they cannot is a question mark.
+
+    >>> encodable("a\\nb\\ud800")
+    'a b?'
+    """
+    return _NO_XML.sub("?", printable(text))
 
 
 def markdown_code(text: str) -> str:

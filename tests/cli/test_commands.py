@@ -44,7 +44,9 @@ def test_evaluate_prints_tables_and_where_the_report_is(segpipe: Segpipe, config
     assert "Coverage 100 %: 12 counted of 12 planned" in done.out
     for word in ("mean_iou", "19 of 19 classes", "traffic light", "truth px", "ignored"):
         assert word in done.out
-    assert done.out.rstrip().endswith(f"Report: {run_of(config) / 'report.md'}")
+    paths = [run_of(config) / name for name in ("report.html", "report.md")]
+    assert done.out.endswith("\nReport: {}\nAs text: {}\n".format(*paths))
+    assert all(path.is_file() for path in paths)
     assert "counted 12 of 12 images" in done.err
     assert "plan" not in done.out.split()
 

@@ -72,7 +72,7 @@ def test_a_night_as_a_flow(archive: Path, told: list[str]) -> None:
     links = {key: str(shown[key].data) for key in shown if str(key).endswith("link")}
     assert set(shown) >= {"suite-nightly", "suite-nightly-stores", "suite-net-a-report", "segpipe-counting"}
     assert set(links) == {"suite-net-a-link", "suite-net-b-link"}
-    assert all(link.startswith("[report.md](file:///") for link in links.values())
+    assert all(link.startswith("[report.html](file:///") for link in links.values())
     rows = json.loads(str(shown["suite-nightly-stores"].data))
     assert [(row["model"], row["state"]) for row in rows] == [("net_a", "complete"), ("net_b", "complete")]
     flow_run, task_runs = names_of_runs(state)

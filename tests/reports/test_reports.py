@@ -22,7 +22,6 @@ from segpipe.metrics.base import chosen_metrics
 from segpipe.metrics.rules import ScoringRules
 from segpipe.reports import parquet
 from segpipe.reports.base import REPORTS, ReportInput, write_reports
-from segpipe.reports.kinds.report_md import HEAD, HEAD_END, same_for_same_counts
 from segpipe.reports.parquet import write_parquet
 from segpipe.reports.summary import RunSummary, Tally
 from segpipe.reports.tables import (
@@ -36,13 +35,14 @@ from segpipe.reports.tables import (
     worst_images_table,
 )
 from segpipe.reports.text import printable
+from segpipe.reports.words import HEAD, HEAD_END, same_for_same_counts
 from tests.finished import CLASSES, file_hashes, finish_run, random_matrices, score_results, summary_of
 
 IMAGES = 12
 FILES = {
     "confusion.csv", "gates.xml", "per_class.csv", "per_group.csv",
     "per_class_distribution.csv", "per_slice.csv", "per_image.parquet", "per_image_class.parquet",
-    "problems.parquet", "provenance.json", "report.md", "scores.json",
+    "problems.parquet", "provenance.json", "report.html", "report.md", "scores.json",
 }  # fmt: skip
 EVIL = ["=HYPERLINK(1)", "a|b\n# x", "<script>x</script>", "[l](http://e)", "`\\", "\x1b[2Jz"]
 
@@ -210,11 +210,12 @@ def test_bytes_are_the_same_for_the_same_counts(tmp_path: Path, run: Path) -> No
     differing = {name for name in one if one[name] != two[name]}
 
     assert set(one) == set(two)
-    assert differing == {"provenance.json", "report.md", "MANIFEST.json"}
-    texts = [(folder / "report.md").read_text("utf-8") for folder in (run, other)]
-    assert same_for_same_counts(texts[0]) == same_for_same_counts(texts[1])
-    assert "somewhere" not in same_for_same_counts(texts[0])
-    assert "somewhere" in texts[0]
+    assert differing == {"provenance.json", "report.html", "report.md", "MANIFEST.json"}
+    for name in ("report.html", "report.md"):
+        texts = [(folder / name).read_text("utf-8") for folder in (run, other)]
+        assert same_for_same_counts(texts[0]) == same_for_same_counts(texts[1])
+        assert "somewhere" not in same_for_same_counts(texts[0])
+        assert "somewhere" in texts[0]
 
 
 def test_hostile_names_and_ids_reach_every_file_unharmed(tmp_path: Path) -> None:

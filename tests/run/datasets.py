@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from segpipe.config import EvaluationConfig, make_config
-from segpipe.reports.kinds.report_md import same_for_same_counts
+from segpipe.reports.words import same_for_same_counts
 
 CLASSES = ("road", "car", "person", "tree", "sky")
 IGNORE = 255
@@ -100,7 +100,8 @@ def figures(run: Path) -> dict[str, bytes]:
         "per_image_class.parquet",
     )
     files = {name: (run / name).read_bytes() for name in names}
-    files["report.md"] = same_for_same_counts((run / "report.md").read_text()).encode()
+    for name in ("report.md", "report.html"):
+        files[name] = same_for_same_counts((run / name).read_text()).encode()
     for path in sorted((run / "results.zarr").rglob("*")):
         if path.is_file():
             files[str(path.relative_to(run))] = path.read_bytes()

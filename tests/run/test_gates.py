@@ -223,7 +223,8 @@ def test_verdicts_are_the_same_bytes_and_escaped(folder: Path, results: str) -> 
     )
     for name in ("gates.json", "gates.xml"):
         assert (run / name).read_bytes() == (other / name).read_bytes()
-    assert figures(run)["report.md"] == figures(other)["report.md"]
+    for name in ("report.md", "report.html"):
+        assert figures(run)[name] == figures(other)[name]
     case = ElementTree.parse(run / "gates.xml").getroot()[0][0]
     assert case.get("name", "").startswith("iou of <b>]]>|`x` [2J? where weather = <b>")
     report = (run / "report.md").read_text()

@@ -28,8 +28,10 @@ OWN = ("representation", "class_axis", "threshold", "remap")
 
 
 def figures(run: Path) -> dict[str, bytes]:
-    """All figures; not the report, which also names what is stored and says what it costs."""
-    return {name: data for name, data in datasets.figures(run).items() if name != "report.md"}
+    """All figures; not the reports, which also name what is stored and say what it costs."""
+    return {
+        name: data for name, data in datasets.figures(run).items() if name not in ("report.md", "report.html")
+    }
 
 
 def one_hot(labels: NDArray[Any], hot: Any = 1) -> NDArray[Any]:

@@ -106,7 +106,8 @@ def test_slices_are_the_same_bytes_for_any_cut_into_buckets(folder: Path, run: R
     again = evaluate(config_of(folder, slices=SLICES, bucket_images=3, results=f"{folder}/other"))
     for name in ("per_slice.csv", "scores.json"):
         assert (again / name).read_bytes() == (run.path / name).read_bytes()
-    assert figures(again)["report.md"] == figures(run.path)["report.md"]
+    for name in ("report.md", "report.html"):
+        assert figures(again)[name] == figures(run.path)[name]
 
 
 def test_a_run_is_cut_anew_without_reading_a_pixel(run: Run) -> None:

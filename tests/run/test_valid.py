@@ -59,8 +59,9 @@ def write_ignored(folder: Path, mask: NDArray[np.bool_]) -> Path:
 
 
 def counts(run: Path) -> dict[str, bytes]:
-    """The figures of a run but for its report, whose rules name the mask."""
-    return {name: data for name, data in figures(run).items() if name not in ("report.md", "scores.json")}
+    """The figures of a run but for its reports, whose rules name the mask."""
+    told = ("report.md", "report.html", "scores.json")
+    return {name: data for name, data in figures(run).items() if name not in told}
 
 
 def scores(run: Path) -> Any:

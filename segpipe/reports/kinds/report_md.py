@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from segpipe.metrics.scores import Scores
-from segpipe.reports import tables
+from segpipe.reports import tables, words
 from segpipe.reports.base import REPORTS, ReportInput
 from segpipe.reports.summary import RunSummary
 from segpipe.reports.tables import Table
 from segpipe.reports.text import fenced, markdown_code, markdown_text
-from segpipe.statistics.base import WEIGHTS_OF_PIXELS
-
-HEAD, HEAD_END = "<!-- differs between runs -->", "<!-- same for the same counts -->"
-"""Between these marks stand times, hosts and paths; all other bytes are a function of the counts."""
+from segpipe.reports.words import HEAD, HEAD_END
 
 
 @REPORTS.register("report.md")
@@ -24,40 +20,21 @@ def write(given: ReportInput, path: Path) -> None:
     path.write_text("\n\n".join(_sections(given)) + "\n", encoding="utf-8")
 
 
-def same_for_same_counts(report: str) -> str:
-    """The report without what differs between runs of the same counts.
-
-    >>> same_for_same_counts(f"a{HEAD}b{HEAD_END}c")
-    'ac'
-    """
-    return re.sub(f"{re.escape(HEAD)}.*?{re.escape(HEAD_END)}", "", report, flags=re.DOTALL)
-
-
 def _sections(given: ReportInput) -> Iterator[str]:
     scores, summary = given.scores, given.summary
     yield f"# {markdown_code(summary.suite)}: {markdown_code(summary.model)}"
     yield f"{HEAD}\nRun {markdown_code(summary.run)}\n{HEAD_END}"
     yield f"**{markdown_text(tables.headline(scores))}**"
-    yield f"{markdown_text(tables.coverage_line(summary))}. {_ALIGNMENT[summary.alignment]}"
+    yield markdown_text(words.coverage(summary))
     if given.gates is not None and given.gates.verdicts:
         yield markdown_table(tables.gates_table(given.gates))
-    yield from _warnings(given)
+    if warnings := words.warnings(given):
+        yield "## Warnings\n\n" + _bullets(warnings)
     for table in _score_tables(given):
         yield markdown_table(table)
     yield from _conventions(scores)
-    yield "## Rules\n\n" + _bullets([*scores.rules.in_words(), *summary.rules, *_statistics(scores)])
+    yield "## Rules\n\n" + _bullets(words.rules(given))
     yield f"{HEAD}\n" + "\n\n".join(_provenance(summary)) + f"\n{HEAD_END}"
-
-
-def _statistics(scores: Scores) -> Iterator[str]:
-    """What was counted beside the confusion matrix, and how."""
-    for one in scores.statistics:
-        statistic = one.statistic
-        given = ", ".join(f"{name} {value}" for name, value in statistic.model_dump(mode="json").items())
-        masked = f"; {WEIGHTS_OF_PIXELS}" if one.masked else ""
-        digits = "" if statistic.exact else "; its last digits may differ between kinds of CPU"
-        words = f"{statistic.full_title} ({statistic.kind}{given and ': '}{given}): {statistic.source}"
-        yield f"{words}{digits}{masked}."
 
 
 def _conventions(scores: Scores) -> Iterator[str]:
@@ -76,6 +53,7 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
     yield from _if_any(tables.worst_slices_table(given.scores))
     yield from tables.slices_tables(given.scores)
     yield from tables.distribution_tables(given.scores)
+    yield from _if_any(tables.image_spread_table(given.results))
     yield from _if_any(tables.worst_images_table(given.results))
     yield from _if_any(tables.confusions_table(given.results))
     yield tables.all_scores_table(given.scores)
@@ -87,31 +65,6 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
 
 def _if_any(table: Table) -> list[Table]:
     return [table] if table.rows else []
-
-
-_ALIGNMENT = {
-    "id": "Images are matched by id.",
-    "index": "Images are matched by index: neither side has ids, so order alone pairs them.",
-}
-
-
-def _warnings(given: ReportInput) -> Iterator[str]:
-    warnings = [
-        *given.summary.warnings, *_own_warnings(given.scores), *tables.interval_warnings(given.scores),
-    ]  # fmt: skip
-    if given.problems:
-        warnings.append(
-            f"{len(given.problems)} problems were found in the data; problems.parquet lists them."
-        )
-    if warnings:
-        yield "## Warnings\n\n" + _bullets(warnings)
-
-
-def _own_warnings(scores: Scores) -> list[str]:
-    names = list(scores.headline.flagged)
-    if not names:
-        return []
-    return [f"Predicted, but nowhere in truth, so each scores 0 in the mean IoU: {', '.join(names)}."]
 
 
 def _bullets(sentences: list[str]) -> str:
@@ -148,12 +101,9 @@ def markdown_table(table: Table) -> str:
 
 def _provenance(summary: RunSummary) -> Iterator[str]:
     yield "## Provenance"
-    facts = {**summary.provenance, **{f"{name} version": text for name, text in summary.versions.items()}}
-    plain: Mapping[str, str] = {
-        key: str(value) for key, value in facts.items() if isinstance(value, str | int | float)
-    }
-    times = {f"{stage}, seconds": f"{seconds:.2f}" for stage, seconds in summary.timings.items()}
-    lines = [f"- {markdown_text(key)}: {markdown_code(value)}" for key, value in {**plain, **times}.items()]
+    lines = [
+        f"- {markdown_text(key)}: {markdown_code(value)}" for key, value in words.provenance(summary).items()
+    ]
     if lines:
         yield "\n".join(lines)
     if summary.config:
