@@ -16,6 +16,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.kernels.draws import first_sums
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 CountArray = NDArray[np.uint16]
@@ -102,37 +104,30 @@ class Multiplicities:
 
     def sums(self, parts: Sequence[Rows]) -> list[IntArray]:
         """Sums of every replicate over the rows of each part; see `Draws.sums`."""
-        few, many = {}, {}
+        few: dict[int, tuple[IntArray, Digits]] = {}
+        many: dict[int, IntArray] = {}
         for number, (clusters, terms) in enumerate(parts):
             drawn, totals = cluster_sums(clusters, terms)
             if 4 * len(drawn) < self.clusters:
-                few[number] = drawn, totals
+                few[number] = drawn, Digits.of(totals, self.largest)
             else:
                 many[number] = _spread(drawn, totals, self.clusters)
+        together = Digits.of(np.concatenate([*many.values()], axis=1), self.largest) if many else None
+        ends = np.cumsum([terms.shape[1] for terms in many.values()])
         sums = [np.empty((len(self), part.terms.shape[1]), np.int64) for part in parts]
         for here in self._slices():
-            for number, found in self._products(self.counts[:, here], few, many):
-                sums[number][here] = found
+            counts = self.counts[:, here]
+            for number, (drawn, digits) in few.items():
+                sums[number][here] = digits.product(counts[drawn].astype(np.float64))
+            if together is not None:
+                found = np.split(together.product(counts.astype(np.float64)), ends[:-1], axis=1)
+                for number, own in zip(many, found, strict=True):
+                    sums[number][here] = own
         return sums
-
-    def _products(
-        self, counts: CountArray, few: dict[int, tuple[IntArray, IntArray]], many: dict[int, IntArray]
-    ) -> Iterator[tuple[int, IntArray]]:
-        """The sums of each part: of many clusters all at once, of few clusters those alone."""
-        for number, (drawn, totals) in few.items():
-            yield number, exact_product(counts[drawn].astype(np.float64), totals, self.largest)
-        if many:
-            factors = counts.astype(np.float64)
-            found = exact_product(factors, np.concatenate(list(many.values()), axis=1), self.largest)
-            ends = np.cumsum([terms.shape[1] for terms in many.values()])
-            yield from zip(many, np.split(found, ends[:-1], axis=1), strict=True)
 
     def worst_sums(self, clusters: IntArray, terms: IntArray, taken: IntArray) -> IntArray:
         """Sums of the first rows of every replicate, (R, n); see `Draws.worst_sums`."""
-        sums = np.empty((len(self), terms.shape[1]), np.int64)
-        for here in self._slices():
-            sums[here] = _first_sums(self.counts[:, here], clusters, terms, taken[here])
-        return sums
+        return first_sums(self.counts, clusters, terms, taken)
 
     def _slices(self) -> Iterator[slice]:
         step = max(8, min(REPLICATES_AT_ONCE, FACTORS_AT_ONCE // self.clusters))
@@ -147,22 +142,6 @@ def _spread(drawn: IntArray, totals: IntArray, clusters: int) -> IntArray:
     every = np.zeros((clusters, totals.shape[1]), np.int64)
     every[drawn] = totals
     return every
-
-
-def _first_sums(counts: CountArray, clusters: IntArray, terms: IntArray, taken: IntArray) -> IntArray:
-    """Sums of the first `taken` rows, (R, n), where a row is there as often as its cluster."""
-    sums = np.zeros((len(taken), terms.shape[1]), np.int64)
-    most = int(taken.max(initial=0))
-    left, start, length = taken.astype(np.int32), 0, most + most // 4 + 16
-    while left.any():
-        here = slice(start, start + length)
-        used = np.cumsum(counts[clusters[here]], axis=0, dtype=np.int32)
-        np.minimum(used, left, out=used)
-        left -= used[-1]
-        used[1:] -= used[:-1].copy()
-        sums += exact_product(used.astype(np.float64), terms[here], most)
-        start += length
-    return sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,32 +219,56 @@ def cluster_sums(clusters: IntArray, terms: IntArray) -> tuple[IntArray, IntArra
     return clusters[starts], np.add.reduceat(terms, starts, axis=0)
 
 
-def exact_product(factors: FloatArray, terms: IntArray, largest: int) -> IntArray:
-    """The matrix product of multiplicities and integers, exact although it is made of floats.
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """Integers, ready to be multiplied by multiplicities: exactly, although it is floats that are multiplied.
 
-    The integers are cut into digits so small that no sum of products passes 2^53: below that float64 rounds
-    nothing, in whatever order a library adds.
+    They are cut into digits so small that no sum of products passes 2^53: below that float64 rounds nothing,
+    in whatever order a library adds.
 
-    Args:
-        factors: (row, R), whole numbers, none negative.
-        terms: int64 (row, n).
-        largest: what no column of the factors adds up to more than; times the largest term below 2^62.
+    Attributes:
+        columns: n, how many integers a row has.
+        digits: (columns that have such a digit, float64 (these, row), what the digit is worth), the lowest
+            digits first.
 
-    Returns:
-        int64 (R, n).
-
-    >>> exact_product(np.array([[1.0], [3.0]]), np.array([[2**59 + 1], [-1]]), 4).tolist()
+    >>> Digits.of(np.array([[2**59 + 1], [-1]]), largest=4).product(np.array([[1.0], [3.0]])).tolist()
     [[576460752303423486]]
     """
-    bits = EXACT_BITS - int(largest).bit_length()
-    sums = np.zeros((factors.shape[1], terms.shape[1]), np.int64)
-    columns, rest, unit = np.arange(terms.shape[1]), terms, 1
-    while len(columns):
-        more = np.abs(rest).max(axis=0, initial=0) >> bits > 0
-        digits = np.where(more, rest & ((1 << bits) - 1), rest)
-        sums[:, columns] += (digits.astype(np.float64).T @ factors).T.astype(np.int64) * unit
-        columns, rest, unit = columns[more], rest[:, more] >> bits, unit << bits
-    return sums
+
+    columns: int
+    digits: list[tuple[IntArray, FloatArray, int]]
+
+    @classmethod
+    def of(cls, terms: IntArray, largest: int) -> Digits:
+        """The digits of integers.
+
+        Args:
+            terms: int64 (row, n).
+            largest: what no column of the factors adds up to more than; times the largest term below 2^62.
+        """
+        bits = EXACT_BITS - int(largest).bit_length()
+        digits: list[tuple[IntArray, FloatArray, int]] = []
+        columns, rest, unit = np.arange(terms.shape[1]), np.ascontiguousarray(terms.T), 1
+        while len(columns):
+            more = np.abs(rest).max(axis=1, initial=0) >> bits > 0
+            lowest = np.where(more[:, None], rest & ((1 << bits) - 1), rest)
+            digits.append((columns, lowest.astype(np.float64), unit))
+            columns, rest, unit = columns[more], rest[more] >> bits, unit << bits
+        return cls(terms.shape[1], digits)
+
+    def product(self, factors: FloatArray) -> IntArray:
+        """Sums of the integers, each row as often as the factors say.
+
+        Args:
+            factors: (row, R), whole numbers, none negative.
+
+        Returns:
+            int64 (R, n).
+        """
+        sums = np.zeros((self.columns, factors.shape[1]), np.int64)
+        for columns, digits, unit in self.digits:
+            sums[columns] += (digits @ factors).astype(np.int64) * unit
+        return sums.T
 
 
 def numbered(values: NDArray[np.generic] | list[str]) -> IntArray:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.replicates import ImageTable, Replicates
 from segpipe.metrics.resampling import (
+    Digits,
     Draws,
     LeaveOneOut,
     Multiplicities,
     bootstrap_counts,
-    exact_product,
     swaps,
     whole,
 )
@@ -44,7 +44,7 @@ def test_product_is_that_of_unbounded_integers(data: st.DataObject) -> None:
     largest = int(factors.sum(axis=0).max())
     bound = (1 << 62) // max(largest, 1)
     terms = [[data.draw(st.integers(-bound, bound)) for _ in range(columns)] for _ in range(rows)]
-    found = exact_product(factors.astype(np.float64), np.array(terms, np.int64), largest)
+    found = Digits.of(np.array(terms, np.int64), largest).product(factors.astype(np.float64))
     for replicate in range(replicates):
         for column in range(columns):
             expected = sum(int(factors[row, replicate]) * terms[row][column] for row in range(rows))
