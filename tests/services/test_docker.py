@@ -187,11 +187,14 @@ def test_the_runner_does_a_night_on_the_cluster(services: Services) -> None:
     _until(services, (*inside, "prefect", "deployment", "ls"), "nightly/nightly")
     # The demo's stores declare nothing of themselves.
     config = _night() | {"ready": {"by": "quiet", "minutes": 0.01}}
+    config["evaluation"]["cluster"]["performance_report"] = True
     given = ("--param", f"config={json.dumps(config)}", "--watch")
     services.compose(*inside, "prefect", "deployment", "run", "nightly/nightly", *given)
     listed = services.compose(*inside, "segpipe", "history", "/results", "--suite", "nightly")
     assert "model_a" in listed
     assert DEMO_MEAN_IOU in listed
+    # The scheduler's container draws it; what was counted along with another model has no cluster of its own.
+    services.compose(*inside, "sh", "-c", "ls /results/nightly/*/runs/*/dask-report.html")
 
 
 def _night() -> dict[str, Any]:
