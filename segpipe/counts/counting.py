@@ -88,6 +88,11 @@ class CountingContext:
         every = chosen_statistics([StatisticConfig(**one) for one in self.statistics])
         return tuple(one for one in every if one.full_name in names)
 
+    def exact(self, names: Collection[str]) -> set[str]:
+        """Those of some names, the confusion matrix too, of which every CPU gives the same counts."""
+        known = {one.full_name for one in self.chosen(names) if one.exact}
+        return known | ({CONFUSION} & set(names))
+
     def reading(self, filled: Iterable[str]) -> Reading:
         """What label values mean where these of `truth`, `pred` and `other_pred` are filled."""
         return Reading(self.truth_rules, self.pred_rules, self.other_rules, frozenset(filled))
@@ -282,9 +287,11 @@ def _keep_whole(job: _Job) -> list[Problem]:
     """Keep the counts of a whole bucket; where it was counted anew, which of the old ones were others."""
     store = PartialStore(Path(job.context.partials))
     differing: list[Problem] = []
+    anew = job.context.recount.wants(job.bucket.key)
+    compared = job.context.exact(job.missing) if anew else set()
     for name, partial in job.partials().items():
         keys = job.bucket.keys[name]
-        if job.context.recount.wants(job.bucket.key) and store.holds_other(partial, *keys):
+        if name in compared and store.holds_other(partial, *keys):
             found = f"counts ({name}) that are not those of a recount"
             advice = "look at the memory and the disk of the machines that counted; the new counts are kept"
             where = {"store": str(store.path(keys[0])), "image": job.bucket.ids[0]}

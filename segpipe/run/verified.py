@@ -101,8 +101,8 @@ def _verify(run: Path, number: int, seen: Verified) -> None:
 def _own_partials(context: CountingContext, bucket: Bucket) -> dict[str, Path]:
     """Name of what was counted -> the file with its counts; without what another CPU may count otherwise."""
     store = PartialStore(Path(context.partials))
-    names = [CONFUSION, *(one.full_name for one in context.chosen(bucket.statistics) if one.exact)]
-    paths = {name: store.path(bucket.keys[name][0]) for name in names}
+    exact = context.exact(bucket.keys)
+    paths = {name: store.path(key) for name, (key, _) in bucket.keys.items() if name in exact}
     return {name: path for name, path in paths.items() if path.exists()}
 
 

@@ -12,11 +12,12 @@ import pytest
 import zarr
 
 from segpipe.config import EvaluationConfig
-from segpipe.counts.partials import Partial
+from segpipe.counts.partials import Partial, StatisticPartial
 from segpipe.errors import InfrastructureError
 from segpipe.run import stages
 from segpipe.run.evaluate import evaluate
 from segpipe.run.record import partials_of, read_json
+from segpipe.statistics.base import STATISTICS
 from tests.run.datasets import CLASSES, figures, image_ids, label_maps, pair_config, write_stacked
 
 
@@ -288,3 +289,27 @@ def test_a_selection_is_verified_against_the_larger_bucket(pair: Path) -> None:
             store.write(path.name, Partial(partial.ids, swapped))
     with pytest.raises(InfrastructureError, match="counts that were kept are wrong"):
         counted(selected)
+
+
+def test_what_another_cpu_may_count_otherwise_is_replaced_in_silence(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statistic that says so of itself proves nothing; one that does not is compared like the matrix."""
+    statistic = {"kind": "boundary_iou", "width_px": 2}
+    config = pair_config(pair, statistics=[statistic])
+    evaluate(config)
+    store = partials_of(config)
+    for path in store.folder.glob("??/*"):
+        sums = store.read_as(StatisticPartial, path.name) if b'"fields"' in path.read_bytes() else None
+        if sums is not None:
+            more = {name: values + 1 for name, values in sums.counts.items()}
+            store.write(path.name, StatisticPartial(sums.ids, more))
+    verified = pair_config(pair, statistics=[statistic], cache={"verify_percent": 100})
+    kept = {path: path.read_bytes() for path in store.folder.glob("??/*")}
+    with monkeypatch.context() as patch:
+        patch.setattr(STATISTICS["boundary_iou"], "exact", False)
+        evaluate(verified)
+    for path, data in kept.items():
+        path.write_bytes(data)
+    with pytest.raises(InfrastructureError, match=r"counts \(boundary_iou\) that are not those of a recount"):
+        evaluate(verified)

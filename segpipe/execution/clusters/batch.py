@@ -149,11 +149,11 @@ class Batch(DaskOptions):
             cluster.sync(_all_submitted, cluster)
             if refused:
                 raise refused[0]
+            cluster.adapt(minimum_jobs=self.jobs, maximum_jobs=self.jobs)
         except BaseException:
             with suppress(Exception):
                 cluster.close(CLOSE_S)
             raise
-        cluster.adapt(minimum_jobs=self.jobs, maximum_jobs=self.jobs)
         return cluster
 
 
