@@ -43,6 +43,8 @@ test: lint suite
 suite: environment
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
+# apt-get install chromium docker.io docker-compose debootstrap iptables slurmctld slurmd slurm-client munge
+# What is not there is skipped, with the package that it needs.
 test-services: environment
 	$(BIN)/python -m pytest tests/services
 
