@@ -128,7 +128,7 @@ def inspect(address: str) -> Inspected:
 def _arrays_in(view: StoreView, path: str, warnings: list[str]) -> Iterator[ArrayMeta]:
     """The arrays below a group that can be read, at whatever depth; of the others is said why not."""
     prefix = f"{path}/" if path else ""
-    for below in view.array_paths():
+    for below in view.node_paths():
         if below.startswith(prefix):
             try:
                 meta = view.node(below)

@@ -282,10 +282,13 @@ class StoreView:
         except DocumentFault:
             return None
 
+    def node_paths(self) -> list[str]:
+        """The paths of all arrays and groups below the root, sorted, whatever their documents say."""
+        return sorted(join(parent, name) for parent, names in self._names.items() for name in names)
+
     def array_paths(self) -> list[str]:
         """The paths of all nodes of the store that are arrays, sorted."""
-        paths = {join(parent, name) for parent, names in self._names.items() for name in names}
-        return sorted(path for path in paths if self.outline(path) is not None)
+        return [path for path in self.node_paths() if self.outline(path) is not None]
 
     def consolidated_names(self) -> list[str]:
         """The keys of the documents for which the consolidated metadata of the root stand."""

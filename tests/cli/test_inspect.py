@@ -152,6 +152,26 @@ def test_damage_in_the_sample_is_told_and_the_rest_is_shown(segpipe: Segpipe, tm
     assert "2 chunks, 6,144 pixels" in done.out
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "no JSON"),
+        ('{"zarr_format": 3, "node_type": "array", "shape": [-1, 4, 4]}', "shape [-1, 4, 4]"),
+        ('{"zarr_format": 3, "node_type": "grp"}', "node_type 'grp'"),
+    ],
+)
+def test_an_array_whose_metadata_cannot_be_read_is_told(
+    segpipe: Segpipe, tmp_path: Path, content: str, words: str
+) -> None:
+    """It is what one looks for, and not to be left out in silence."""
+    _store(tmp_path / "truth.zarr")
+    (tmp_path / "truth.zarr/labels/zarr.json").write_text(content)
+    done = segpipe("inspect", "truth.zarr")
+    assert done.code == 0
+    assert words in " ".join(done.out.split())
+    assert "array labels" in " ".join(done.out.split())
+
+
 HOSTILE = "evil\x1b[2J\x9b31m\u202e"
 
 
