@@ -435,11 +435,12 @@ def _near(path: str) -> str:
     parent, name = os.path.split(path)
     try:
         with os.scandir(parent) as entries:
-            names = [entry.name for entry in islice(entries, NEIGHBOURS)]
+            # An ending that all stores share makes no names alike.
+            stems = {os.path.splitext(entry.name)[0]: entry.name for entry in islice(entries, NEIGHBOURS)}
     except OSError:
         return ""
-    near = get_close_matches(name, (other for other in names if other != name), n=1)
-    return f"did you mean {os.path.join(parent, near[0])}?" if near else ""
+    near = get_close_matches(os.path.splitext(name)[0], stems, n=1)
+    return f"did you mean {os.path.join(parent, stems[near[0]])}?" if near else ""
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

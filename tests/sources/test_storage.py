@@ -66,6 +66,15 @@ class TestOpening:
         with pytest.raises(InputError, match=r"found no such folder, expected a folder .*missing\.zarr"):
             open_storage(str(tmp_path / "missing.zarr"))
 
+    def test_a_folder_nearby_is_named_by_what_tells_stores_apart(self, tmp_path: Path) -> None:
+        for name in ("truth.zarr", "model_a.zarr"):
+            (tmp_path / name).mkdir()
+        with pytest.raises(InputError, match=r"did you mean .*/model_a\.zarr\?"):
+            open_storage(str(tmp_path / "model_b.zarr"))
+        with pytest.raises(InputError) as caught:
+            open_storage(str(tmp_path / "pred.zarr"))
+        assert "did you mean" not in str(caught.value)
+
     def test_a_file_is_no_store(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"x")
         with pytest.raises(InputError, match="found a file, expected a folder"):
