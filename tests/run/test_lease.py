@@ -108,6 +108,17 @@ def test_a_silent_holder_elsewhere_loses_it_and_learns_that(
     assert not path.exists()
 
 
+def test_whoever_lost_it_leaves_it_to_its_new_holder(tmp_path: Path) -> None:
+    """To end late does not take it away from the one who works now."""
+    path = tmp_path / "lease.json"
+    with hold(path, "night one") as first:
+        other = {**json.loads(path.read_text()), "token": "another"}
+        path.write_text(json.dumps(other))
+        with pytest.raises(InfrastructureError, match="lost its lease"):
+            first.check()
+    assert json.loads(path.read_text()) == other
+
+
 def test_a_holder_that_touches_it_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where only its touches tell that it lives."""
     path = tmp_path / "lease.json"
