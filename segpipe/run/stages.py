@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import time
@@ -122,7 +123,7 @@ def plan(run: Path) -> PlanSummary:
         InputError: everything that is wrong with the stores, at once.
         ConfigError: there is no such metric; it is said before anything is counted.
     """
-    with _stage(run, "plan"):
+    with _stage(run, "plan"), _without_collection():
         config = run_config(run)
         scoring_rules(config)
         made = make_plan(config)
@@ -447,6 +448,18 @@ def _unreadable(run: Path) -> list[Problem]:
     """Why images could not be counted."""
     rows = read_json(run / COUNTED_NAME)["quarantined"]
     return [Problem(**row) for row in rows] + _reduced(run).quarantined
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Look for no garbage in cycles: among the many small things that a plan is made of there is none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

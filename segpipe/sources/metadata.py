@@ -27,6 +27,7 @@ from segpipe.sources.documents import (
     load_json,
     storage_unit,
 )
+from segpipe.sources.fetching import fetched, requests_at_once
 from segpipe.sources.storage import AskingStorage, ObjectInfo, Storage, is_key, read_listed
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -246,22 +247,33 @@ class StoreView:
     def arrays_below(self, path: str, *, deep: bool = False) -> list[ArrayMeta]:
         """The arrays directly below a group, sorted by name; `deep`: and those of the groups in it.
 
+        Where a request takes long, several documents are under way at a time.
+
         Raises:
             InputError: the metadata of some cannot be used; all of them are listed.
         """
         arrays: list[ArrayMeta] = []
         problems: list[Problem] = []
-        for below in sorted(self._paths_below(path.strip("/"), deep)):
-            try:
-                node = self._parse(below)
-            except DocumentFault as fault:
-                problems.append(self._problem(below, fault))
-                continue
-            if isinstance(node, ArrayMeta):
-                arrays.append(node)
+        paths = sorted(self._paths_below(path.strip("/"), deep))
+        for group in (*_ancestors(path.strip("/")), path.strip("/")):
+            # Looked for once, and not by several at the same time.
+            self._consolidated(group)
+        at_once = requests_at_once(self.storage)
+        for below, found in fetched(paths, self._parse, self._document_bytes, at_once):
+            if isinstance(found.failure, DocumentFault):
+                problems.append(self._problem(below, found.failure))
+            elif found.failure is not None:
+                raise found.failure
+            elif isinstance(found.answer, ArrayMeta):
+                arrays.append(found.answer)
         if problems:
             raise InputError(problems)
         return arrays
+
+    def _document_bytes(self, path: str) -> int:
+        """The size of a node's own document."""
+        keys = (join(path, name) for name in NODE_DOCUMENTS)
+        return next((self.objects[key].size for key in keys if key in self.objects), 0)
 
     def _paths_below(self, path: str, deep: bool) -> Iterator[str]:
         """The nodes in a group."""

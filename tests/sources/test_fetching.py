@@ -8,22 +8,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segpipe.errors import InputChangedError
+from segpipe.errors import InputChangedError, InputError
 from segpipe.sources import fetching
 from segpipe.sources.buffers import SMALL_BYTES, Buffers
 from segpipe.sources.fetching import Outcome, attempt, fetched
+from segpipe.sources.metadata import StoreView
 from segpipe.sources.reader import DamagedChunkError, open_reader
 from segpipe.sources.shards import GAP_BYTES, SPAN_BYTES, joined_ranges
 from segpipe.sources.storage import Blob, LocalStorage
 from tests.sources.conformance import SHARDED
-from tests.sources.stores import WatchedStorage, array_meta, box_of, expectation, flip_bit, label_maps, view
+from tests.sources.stores import (
+    WatchedStorage,
+    array_meta,
+    box_of,
+    expectation,
+    flip_bit,
+    label_maps,
+    view,
+    write_group,
+)
 from tests.sources.stores import write as write_array
 
 SHAPE = (7, 20, 30)
 
 
 class DistantStorage(LocalStorage):
-    """The first request takes until there is a second one; the most at a time is kept."""
+    """The first request below the root takes until there is a second one; the most at a time is kept."""
 
     requests_at_once = 4
 
@@ -39,12 +49,28 @@ class DistantStorage(LocalStorage):
             self.most = max(self.most, self.now)
             if self.now > 1:
                 self._two.set()
-        self._two.wait(10)
+        if "/" in key:
+            self._two.wait(10)
         try:
             return super().get(key, start, stop)
         finally:
             with self._lock:
                 self.now -= 1
+
+
+def test_documents_in_a_distant_storage_are_read_together_within_bounds(tmp_path: Path) -> None:
+    """The arrays of a group are those of one document after the other; so are their problems."""
+    write_group(tmp_path, {name: label_maps((4, 4)) for name in "abcdefgh"})
+    storage = DistantStorage(str(tmp_path))
+    arrays = StoreView(storage, storage.list()).arrays_below("")
+    assert arrays == view(tmp_path).arrays_below("")
+    assert [meta.path for meta in arrays] == list("abcdefgh")
+    assert 2 <= storage.most <= storage.requests_at_once
+    (tmp_path / "c" / "zarr.json").write_text("nonsense")
+    (tmp_path / "f" / "zarr.json").write_text("[]")
+    with pytest.raises(InputError) as caught:
+        StoreView(storage, storage.list()).arrays_below("")
+    assert [problem.array for problem in caught.value.problems] == ["c", "f"]
 
 
 @pytest.mark.parametrize("settings", [{}, SHARDED], ids=["chunks", "shards"])
