@@ -182,7 +182,8 @@ class GateConfig(Frozen):
         max_drop: by how much the figure may be worse than that of the baseline.
         relative: the drop is a share of the baseline's figure.
         baseline: `latest`, the run before this one; or the path of a run.
-        bound: not the figure has to hold, but the `lower` or `upper` end of its interval.
+        bound: not the figure (or its drop) has to hold, but the `lower` or `upper` end of its interval: of a
+            drop, `upper` asks that it is surely no larger, `lower` forgives what may be chance.
 
     >>> GateConfig.model_validate({"metric": "iou", "class": "rider", "min": 0.4}).words("min")
     'iou of rider at least 0.4'
@@ -217,8 +218,10 @@ class GateConfig(Frozen):
             message = "class and group both say whose score; give one of them"
         elif self.group is not None and self.slice:
             message = "groups of classes are not scored slice by slice; give group or slice"
-        elif self.bound is not None and self.max_drop is not None:
-            message = "bound belongs to min and max: a drop has no interval; see segpipe compare"
+        elif self.bound is not None and self.max_drop is not None and (self.min, self.max) != (None, None):
+            message = "bound is of the figure or of its drop: give min and max, and max_drop, in two gates"
+        elif self.bound is not None and self.relative:
+            message = "bound: there is no interval of a drop that is a share; leave relative out"
         elif {"has_class", "without_class"} & set(self.slice) and len(self.slice) > 1:
             message = "slice: a class and a column are not crossed; give one of them"
         elif len(self.slice) > 2:
@@ -248,7 +251,8 @@ class GateConfig(Frozen):
             return f"{self.figure} {'at least' if limited == 'min' else 'at most'} {limit:.12g}"
         baseline = LATEST if self.baseline in (None, LATEST) else "its baseline"
         share = " (relative)" if self.relative else ""
-        return f"{self.figure} at most {limit:.12g}{share} worse than {baseline}"
+        bound = f" ({self.bound} bound)" if self.bound else ""
+        return f"{self.figure} at most {limit:.12g}{share} worse than {baseline}{bound}"
 
     @property
     def figure(self) -> str:
@@ -260,5 +264,5 @@ class GateConfig(Frozen):
         owner = self.group if self.of_class is None else self.of_class
         where = " and ".join(f"{name} = {value}" for name, value in self.slice.items())
         of = f" of {owner}" if owner is not None else ""
-        bound = f"{self.bound} bound of " if self.bound else ""
+        bound = f"{self.bound} bound of " if self.bound and self.max_drop is None else ""
         return f"{bound}{self.metric}{of}" + (f" where {where}" if where else "")

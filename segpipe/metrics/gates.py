@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -149,7 +149,7 @@ def _unknown(gate: GateConfig, rules: ScoringRules, further: Sequence[StatisticM
     single = gate.of_class is not None or gate.group is not None
     known, others = (of_one, of_all) if single else (of_all, of_one)
     if gate.metric in known:
-        return ""
+        return _between(gate, records)
     if gate.metric in others:
         more = "is of all classes together" if single else "needs a class or a group"
         instead = "" if single else f"; the mean over classes is mean_{gate.metric}"
@@ -160,6 +160,17 @@ def _unknown(gate: GateConfig, rules: ScoringRules, further: Sequence[StatisticM
     return f"no figure {gate.metric!r}" + (
         f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
     )
+
+
+def _between(gate: GateConfig, records: Sequence[Metric | StatisticMetric]) -> str:
+    """That a drop has no interval where the good end lies within the range; empty if it does not."""
+    for one in records:
+        if gate.metric in (one.name, *one.averages) and one.minimum < one.best < one.maximum:
+            if gate.bound is not None and gate.max_drop is not None:
+                return (
+                    f"{gate.metric} is better {one.direction.removesuffix(' is better')}: no bound of a drop"
+                )
+    return ""
 
 
 def _records(statistics: Sequence[Statistic] = ()) -> Iterator[Metric | StatisticMetric]:
@@ -246,6 +257,7 @@ def judge(
     figure: Figure,
     baseline: Callable[[], Figure],
     statistics: Sequence[Statistic] = (),
+    difference: Callable[[], Interval] | None = None,
 ) -> list[Verdict]:
     """The verdict on each limit of a gate.
 
@@ -254,9 +266,11 @@ def judge(
         figure: of the run.
         baseline: gives the figure of the baseline; called only where it is needed.
         statistics: of the run.
+        difference: gives the interval of the figure less that of the baseline, where a gate is about the
+            bound of a drop.
     """
     return [
-        _drop(gate, figure, baseline(), statistics)
+        _drop(gate, figure, baseline(), statistics, difference)
         if limited == "max_drop"
         else _bounded(gate, limited, figure)
         for limited in gate.limits
@@ -272,9 +286,17 @@ def _bounded(gate: GateConfig, limited: Limited, figure: Figure) -> Verdict:
     return _verdict(gate, limited, figure, holds, reason)
 
 
-def _drop(gate: GateConfig, figure: Figure, before: Figure, statistics: Sequence[Statistic]) -> Verdict:
+def _drop(
+    gate: GateConfig,
+    figure: Figure,
+    before: Figure,
+    statistics: Sequence[Statistic],
+    difference: Callable[[], Interval] | None,
+) -> Verdict:
     if figure.missing or before.missing:
         return _verdict(gate, "max_drop", figure, False, figure.missing or before.missing, before.value)
+    if gate.bound is not None and difference is not None:
+        return _bound_of_drop(gate, figure, before, _record(gate, statistics), difference())
     worse = worse_by(gate, figure.value, before.value, statistics)
     limit = gate.limits["max_drop"]
     share = " of it" if gate.relative else ""
@@ -283,6 +305,32 @@ def _drop(gate: GateConfig, figure: Figure, before: Figure, statistics: Sequence
         f"{apart(worse, limit)}{share}, more than {limit:.12g}"
     )
     return _verdict(gate, "max_drop", figure, worse <= limit + ROUNDING, reason, before.value, worse)
+
+
+def _bound_of_drop(
+    gate: GateConfig, figure: Figure, before: Figure, record: Metric | StatisticMetric, difference: Interval
+) -> Verdict:
+    """The verdict on the end of the interval of a drop."""
+    ends = difference.low, difference.high
+    if record.best > record.minimum:
+        ends = -difference.high, -difference.low
+    end, limit = ends[gate.bound == "upper"], gate.limits["max_drop"]
+    words = f"{difference.level:.0%} interval of the drop: {ends[0]:.4f} to {ends[1]:.4f}"
+    basis = ", ".join(filter(None, (figure.basis, words, difference.note)))
+    if math.isnan(end):
+        reason = f"its drop has no interval: {difference.note or 'nothing to draw from'}"
+    else:
+        reason = f"its drop may be {apart(end, limit)}" if gate.bound == "upper" else ""
+        reason = reason or f"its drop is {apart(end, limit)} at least"
+        reason += f", more than {limit:.12g}"
+    # NaN compares false, so it never holds.
+    holds = end <= limit + ROUNDING
+    return _verdict(gate, "max_drop", replace(figure, basis=basis), holds, reason, before.value, end)
+
+
+def _record(gate: GateConfig, statistics: Sequence[Statistic]) -> Metric | StatisticMetric:
+    """The metric that the figure of a gate comes from."""
+    return next(one for one in _records(statistics) if gate.metric in (one.name, *one.averages))
 
 
 def worse_by(gate: GateConfig, value: float, before: float, statistics: Sequence[Statistic] = ()) -> float:
@@ -294,7 +342,7 @@ def worse_by(gate: GateConfig, value: float, before: float, statistics: Sequence
     >>> worse_by(gate.model_copy(update={"relative": True}), 0.5, 0.75)
     0.3333333333333333
     """
-    record = next(one for one in _records(statistics) if gate.metric in (one.name, *one.averages))
+    record = _record(gate, statistics)
     if record.minimum < record.best < record.maximum:
         # Where the good end lies between, what counts is how far away it is.
         value, before = abs(value - record.best), abs(before - record.best)

@@ -14,12 +14,13 @@ from pydantic import Field
 from segpipe.classes import ClassList
 from segpipe.config import interval_rules, slice_config
 from segpipe.counts.results import ResultsReader
-from segpipe.criteria import IntervalRules, SliceConfig
+from segpipe.criteria import GateConfig, IntervalRules, SliceConfig
 from segpipe.errors import InputError, Problem
 from segpipe.kernels.cells import ConfusionCells
 from segpipe.metrics.base import chosen_metrics
 from segpipe.metrics.comparison import (
     Comparison,
+    Difference,
     Differences,
     ImageDifferences,
     SliceDifferences,
@@ -102,6 +103,37 @@ def compare(
     return _compared(pair, obstacles, rules, drawn, asked)
 
 
+def difference_of(
+    gate: GateConfig, baseline: Run, run: Run, ids: set[str], rules: ScoringRules
+) -> Difference:
+    """How much the figure of a gate differs from that of a baseline with the same images, truth and classes.
+
+    Args:
+        gate: with classes by name.
+        baseline, run: the difference is that of the run less that of the baseline.
+        ids: the images that the figure is of.
+        rules: how both are scored, with `intervals`.
+    """
+    drawn = rules.intervals or IntervalRules()
+    known, classes = _known((run, baseline), ids, rules, drawn), run.results.classes
+    pair = baseline, run
+    one = next((one for one in run.results.statistics if gate.metric in one.figures), None)
+    own = replace(rules, metrics=None if one is not None else metrics_of([gate.metric]))
+    if one is not None:
+        before, after = (_statistic_table(each.results, known, one, own) for each in pair)
+        found = paired_differences(before, after, drawn)
+    elif gate.group is not None:
+        group = tuple(one for one in classes.groups if one.name == gate.group)
+        found = _group_differences(pair, replace(classes, groups=group), known, own, drawn)
+        return found.per_class[gate.metric][0]
+    else:
+        a, b = (_side(each.results, known, classes, own).table for each in pair)
+        found = paired_differences(a, b, drawn)
+    if gate.of_class is None:
+        return found.aggregates[gate.metric]
+    return found.per_class[gate.metric][classes.names.index(str(gate.of_class))]
+
+
 def _rules(run: Run, metrics: Sequence[str] | None, by: Any) -> ScoringRules:
     """The rules of run A, with what was asked for."""
     own = run.results.rules
@@ -162,12 +194,19 @@ def _groups(
     a, b = (run.results.classes for run in pair)
     if a.names != b.names or a.groups != b.groups or not a.groups:
         return None
+    return _group_differences(pair, a, known, rules, drawn)
+
+
+def _group_differences(
+    pair: tuple[Run, Run], classes: ClassList, known: _Known, rules: ScoringRules, drawn: IntervalRules
+) -> Differences:
+    """The differences of groups; both runs have these classes."""
     tables = []
     for run in pair:
         ids = [name for name in run.results.ids() if name in known.clusters]
         clusters = np.array([known.clusters[name] for name in ids], np.int64)
-        blocks = partial(_cells, run.results, known, a)
-        tables.append(GroupTable.of(blocks, a, rules, clusters, _weights(known, ids)))
+        blocks = partial(_cells, run.results, known, classes)
+        tables.append(GroupTable.of(blocks, classes, rules, clusters, _weights(known, ids)))
     return paired_differences(tables[0], tables[1], drawn)
 
 

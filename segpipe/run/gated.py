@@ -23,7 +23,8 @@ from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Interval, Scores
 from segpipe.metrics.slices import value_text
 from segpipe.reports.tables import gates_line
-from segpipe.run.differing import Obstacles
+from segpipe.run.compared import difference_of
+from segpipe.run.differing import CommonStatistics, Obstacles
 from segpipe.run.drawn import group_intervals, run_clusters, statistic_intervals
 from segpipe.run.latest import read_latest
 from segpipe.run.manifest import MANIFEST_NAME
@@ -103,6 +104,7 @@ def judge_gates(
             _figure(one, results, scores, coverage),
             partial(baselines.figure, one),
             results.statistics,
+            partial(baselines.difference, one),
         )
     ]
     return GateReport(coverage, tuple(verdicts))
@@ -111,7 +113,7 @@ def judge_gates(
 def _figure(gate: GateConfig, results: ResultsReader, scores: Scores, coverage: float) -> Figure:
     """The figure that a gate is about, or the end of its interval."""
     figure = figure_of(gate, scores, coverage)
-    if gate.bound is None or figure.missing:
+    if gate.bound is None or gate.max_drop is not None or figure.missing:
         return figure
     return bound_of(gate, figure, _interval(gate, results, scores.rules))
 
@@ -171,6 +173,7 @@ class Baselines:
     def __init__(self, run: Path, scores: Scores) -> None:
         self._run, self._scores = run, scores
         self._known: dict[str, Scores | str] = {}
+        self._runs: dict[str, Run] = {}
         self.used: dict[str, str] = {}
 
     def figure(self, gate: GateConfig) -> Figure:
@@ -179,10 +182,33 @@ class Baselines:
         if name not in self._known:
             self._known[name] = self._scored(name)
         found = self._known[name]
-        if isinstance(found, str):
-            return Figure(value=math.nan, missing=found)
+        missing = found if isinstance(found, str) else self._otherwise(gate, self._runs[name])
+        if isinstance(found, str) or missing:
+            return Figure(value=math.nan, missing=missing)
         figure = figure_of(gate, found, math.nan)
         return replace(figure, missing=f"in the baseline: {figure.missing}" if figure.missing else "")
+
+    def difference(self, gate: GateConfig) -> Interval:
+        """The interval of the figure of a gate less that of its baseline, over images that are drawn of both.
+
+        There is a baseline, and it has the figure (`figure`).
+        """
+        run, baseline = Run(self._run), self._runs[gate.baseline or LATEST]
+        rules = replace(self._scores.rules, intervals=self._scores.rules.intervals or IntervalRules())
+        outside, ids = _outside(gate, run.results, rules), run.results.ids()
+        chosen = set(ids) if outside is None else {ids[at] for at in np.flatnonzero(outside == 0)}
+        return difference_of(gate, baseline, run, chosen, rules).interval
+
+    def _otherwise(self, gate: GateConfig, baseline: Run) -> str:
+        """Why the figure of a gate is not the same thing in the baseline; empty if it is."""
+        run = Run(self._run)
+        alike = CommonStatistics.of(baseline, run, {gate.metric})
+        if alike.left_out:
+            return f"cannot be compared with its baseline (run A; this is run B): {alike.left_out[0]}"
+        groups = [{one.name: one.members for one in each.results.classes.groups} for each in (baseline, run)]
+        if gate.group is not None and groups[0].get(gate.group) != groups[1].get(gate.group):
+            return f"in the baseline the group {gate.group!r} is not there, or has other classes"
+        return ""
 
     def _scored(self, name: str) -> Scores | str:
         """The scores of a baseline, or why there are none."""
@@ -194,7 +220,7 @@ class Baselines:
                     "--set gates=[] to have one)"
                 )
             baseline = open_run(found)
-            self.used[name] = str(baseline.path)
+            self.used[name], self._runs[name] = str(baseline.path), baseline
             rules = replace(self._scores.rules, intervals=None)
             return self._differences(baseline) or score_run(baseline.path / RESULTS_NAME, rules)
         except SegpipeError as error:

@@ -51,6 +51,32 @@ def test_a_figure_without_an_interval_fails_a_gate_on_its_bound() -> None:
     assert (one.passed, one.reason) == (False, "has no interval: an interval needs two images at least")
 
 
+@pytest.mark.parametrize(
+    ("metric", "bound", "drop", "passed"),
+    [
+        ("mean_iou", "upper", 0.03, False),
+        ("mean_iou", "lower", -0.01, True),
+        ("mean_abs_volume_error", "upper", 0.01, True),
+        ("mean_abs_volume_error", "lower", -0.03, True),
+    ],
+)
+def test_a_bound_of_a_drop_is_an_end_of_the_paired_interval(
+    metric: str, bound: str, drop: float, passed: bool
+) -> None:
+    """Where less is better it is turned around; what may be chance is forgiven by the lower one only."""
+    asked = gate(metric=metric, max_drop=0.02, bound=bound)
+    difference = Interval(-0.03, 0.01, 0.95, "bootstrap", 9, "few")
+    sides = Figure(value=0.6, basis="2 classes"), Figure(value=0.61)
+    (one,) = judge(asked, sides[0], lambda: sides[1], (), lambda: difference)
+    assert (one.passed, one.drop) == (passed, drop)
+    assert one.gate == f"{metric} at most 0.02 worse than latest ({bound} bound)"
+    assert one.basis.startswith("2 classes, 95% interval of the drop: -0.0")
+    assert one.reason == ("" if passed else "its drop may be 0.0300, more than 0.02")
+    nothing = Interval(math.nan, math.nan, 0.95, "bootstrap", 1, "one image")
+    (one,) = judge(asked, sides[0], lambda: sides[1], (), lambda: nothing)
+    assert (one.passed, one.reason) == (False, "its drop has no interval: one image")
+
+
 def none() -> Figure:
     raise AssertionError
 
@@ -179,13 +205,19 @@ def test_a_report_survives_being_written() -> None:
         ({"metric": "dice", "class": "car", "min": 0}, "dice is not computed"),
         ({"metric": "mean_boundary_iou", "min": 0}, "not computed; add .* or its kind to `statistics`"),
         ({"metric": "component_f1", "min": 0}, "component_f1 needs a class .* is mean_component_f1"),
+        (
+            {"metric": "mean_volume_error", "max_drop": 0, "bound": "lower"},
+            "mean_volume_error is better nearer to 0: no bound of a drop",
+        ),
         ({"metric": "component_f1", "group": "x", "min": 0}, "has no figures of groups: it is a statistic's"),
     ],
 )
 def test_gates_on_figures_that_there_are_not_are_refused(asked: dict[str, Any], words: str) -> None:
     """With the number of the gate and what to write instead."""
     with pytest.raises(ConfigError, match=words):
-        check_gates([gate(**asked)], ScoringRules(metrics=("mcc",)), [STATISTICS["components"]()])
+        check_gates(
+            [gate(**asked)], ScoringRules(metrics=("mcc", "volume_error")), [STATISTICS["components"]()]
+        )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +235,14 @@ def test_gates_on_figures_that_there_are_not_are_refused(asked: dict[str, Any], 
         ({"metric": "mean_iou"}, r"gates.0: expected min, max or max_drop"),
         ({"metric": "mean_iou", "min": 0, "baseline": "latest"}, "relative and baseline belong to max_drop"),
         ({"metric": "coverage", "max_drop": 0}, "coverage has no max_drop; give min"),
-        ({"metric": "mean_iou", "max_drop": 0, "bound": "lower"}, "bound belongs to min and max"),
+        (
+            {"metric": "mean_iou", "max_drop": 0, "min": 0, "bound": "lower"},
+            "bound is of the figure or of its drop: give min and max, and max_drop, in two gates",
+        ),
+        (
+            {"metric": "mean_iou", "max_drop": 0, "relative": True, "bound": "upper"},
+            "bound: there is no interval of a drop that is a share; leave relative out",
+        ),
         (
             {"metric": "iou", "class": "car", "group": "moving", "min": 0},
             "class and group both say whose score",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from segpipe.metrics.statistic_replicates import StatisticTable
 from segpipe.metrics.statistic_scores import score_statistic
 from segpipe.metrics.sums import digits_of, value_of
 from segpipe.metrics.weights import ImageWeights
-from segpipe.statistics.base import STATISTICS, Counts, Statistic
+from segpipe.statistics.base import STATISTICS, Counts, Field, Statistic, StatisticMetric
 
 K = 3
 CLASSES = ClassList(("a", "b", "c"))
@@ -104,6 +104,31 @@ def test_weights_of_images_count_in_replicates_too(kind: str, given: dict[str, A
     for replicate in range(3):
         images = np.repeat(np.arange(6), drawn[:, replicate].astype(int) * weights)
         same_scores(score_statistic(one, [taken(counts, images)], CLASSES, RULES), found, replicate)
+
+
+class Objects(Statistic):
+    """How many objects there are: a figure that is no quotient, as a package may bring one."""
+
+    title: ClassVar[str] = "Objects"
+    source: ClassVar[str] = "here"
+    metrics: ClassVar[tuple[StatisticMetric, ...]] = (
+        StatisticMetric(name="objects", title="Objects", per_class=False, formula="objects", nothing="",
+                        source="here", maximum=np.inf, function=lambda fields: fields["objects"]),
+    )  # fmt: skip
+
+    def fields(self, num_classes: int) -> tuple[Field, ...]:
+        """Halves of objects."""
+        return (Field(name="objects", meaning="", dims=(), shape=(), step_bits=1),)
+
+
+def test_a_figure_that_is_no_quotient_is_scaled_as_it_should_be() -> None:
+    """Whatever power of two the weights were brought to."""
+    table = table_of(Objects(), [{"objects": np.array([3, 5])}], np.arange(2), weights=np.array([10.0, 0.25]))
+    found = table.replicates([Multiplicities(np.array([[1, 2], [1, 0]], np.uint16), 2)])
+    assert found.aggregates["objects"].tolist() == [15.625, 30.0]
+    blocks = [{"objects": np.array([3, 5])}]
+    scores = score_statistic(Objects(), blocks, CLASSES, RULES, np.array([10.0, 0.25]))
+    assert scores.aggregates["objects"].value == 15.625
 
 
 @pytest.mark.parametrize("method", ["bootstrap", "jackknife"])

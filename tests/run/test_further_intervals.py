@@ -189,3 +189,43 @@ def test_gates_hold_bounds_of_statistics_and_groups(runs: dict[str, Run]) -> Non
     assert "has no interval" in report.verdicts[3].reason
     alone = gate(run.path, {"gates": gates[3:4], "intervals": {"replicates": 100}, "slices": ["weather"]})
     assert 0 < alone.verdicts[0].value < scores.slices[1].values["mean_boundary_iou"]
+
+
+def test_gates_hold_bounds_of_drops(runs: dict[str, Run]) -> None:
+    """The interval of `compare`, of an aggregate, a class, a group, a slice and a statistic."""
+    drawn = {"replicates": 100}
+    found = segpipe.compare(runs["pred"], runs["worse"], intervals=drawn)
+    assert found.groups is not None
+    fog = next(one for one in found.slices if one.name == "fog").differences.aggregates["mean_iou"]
+    asked = [
+        ({"metric": "mean_iou"}, found.differences.aggregates["mean_iou"]),
+        ({"metric": "iou", "class": "car"}, found.differences.per_class["iou"][1]),
+        ({"metric": "iou", "group": "moving"}, found.groups.per_class["iou"][0]),
+        ({"metric": "mean_iou", "slice": {"weather": "fog"}}, fog),
+        ({"metric": "boundary_iou_thin", "class": "car"},
+         found.differences.per_class["boundary_iou_thin"][1]),
+        ({"metric": "mean_boundary_iou"}, found.differences.aggregates["mean_boundary_iou"]),
+    ]  # fmt: skip
+    common = {"max_drop": 0.05, "baseline": str(runs["pred"].path)}
+    gates = [{**figure, **common, "bound": bound} for figure, _ in asked for bound in ("lower", "upper")]
+    report = gate(runs["worse"].path, {"gates": gates, "intervals": drawn, "slices": ["weather"]})
+    expected = [end for _, one in asked for end in (-one.interval.high, -one.interval.low)]
+    assert [one.drop for one in report.verdicts] == expected
+    assert [one.passed for one in report.verdicts] == [end <= 0.05 for end in expected]
+    assert all(one.baseline > one.value for one in report.verdicts)
+
+
+def test_a_drop_is_told_only_between_figures_of_the_same_thing(
+    runs: dict[str, Run], run_of: Callable[..., Run]
+) -> None:
+    """Not where a statistic had other parameters, or a group other classes."""
+    groups = {**GROUPS, "groups": {"moving": ["car"]}}
+    other = run_of("pred", classes=groups, statistics=[{"kind": "boundary_iou", "width_px": 3}])
+    common = {"max_drop": 1, "baseline": str(other.path)}
+    gates = [{"metric": "mean_boundary_iou", **common}, {"metric": "iou", "group": "moving", **common},
+             {"metric": "mean_boundary_iou_thin", **common}, {"metric": "mean_iou", **common}]  # fmt: skip
+    verdicts = gate(runs["worse"].path, {"gates": gates}).verdicts
+    assert "boundary_iou: width_px is 3 in run A, 2 in run B" in verdicts[0].reason
+    assert "in the baseline the group 'moving' is not there, or has other classes" in verdicts[1].reason
+    assert "boundary_iou_thin: only run B counted it" in verdicts[2].reason
+    assert [one.passed for one in verdicts] == [False, False, False, True]
