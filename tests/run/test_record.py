@@ -6,6 +6,7 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,20 @@ def test_latest_never_goes_back(tmp_path: Path) -> None:
     third = create_run(pair_config(tmp_path))
     publish_latest(third)
     assert latest_run(first.parent) == third.name
+
+
+def test_a_clock_that_goes_back_does_not_hold_latest_back(tmp_path: Path) -> None:
+    """Without days the number of the run decides; beside a day the start of a run stands for its day."""
+    today, yesterday = tmp_path / "runs/000001-20261121T020000Z", tmp_path / "runs/000002-20261120T020000Z"
+    for run in (today, yesterday):
+        run.mkdir(parents=True)
+        publish_latest(run)
+    assert latest_run(yesterday.parent) == yesterday.name
+    third = tmp_path / "runs/000003-20261122T020000Z"
+    publish_latest(third, date(2026, 11, 19))
+    assert latest_run(yesterday.parent) == yesterday.name
+    publish_latest(third, date(2026, 11, 20))
+    assert latest_run(yesterday.parent) == third.name
 
 
 def test_a_damaged_latest_is_told_with_its_folder(tmp_path: Path) -> None:
