@@ -18,7 +18,34 @@ MANY_CHUNKS = 1_000_000
 LEAST_STORED = 100
 
 
+PACKING = {"scale_factor": 1, "add_offset": 0}
+"""Attributes by which xarray and CF let stored values stand for others, and what of them changes nothing."""
+
+
 def claim_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
+    """Why an array cannot be taken as it is: what its metadata say of its values and of its shape."""
+    return [*_packing_problems(view, meta), *_shape_problems(view, meta)]
+
+
+def _packing_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
+    """That the values are not those that are stored; these are read as they are, never unpacked."""
+    packed = {name: meta.attributes[name] for name in PACKING if name in meta.attributes}
+    words = [f"{name} {str(value)[:40]}" for name, value in packed.items() if value != PACKING[name]]
+    if not words:
+        return []
+    return [
+        Problem(
+            kind="packed",
+            found=f"stored values that stand for others ({', '.join(words)})",
+            expected="the values themselves",
+            store=view.storage.url,
+            array=meta.path,
+            advice="write the array without these attributes, its values unpacked",
+        )
+    ]
+
+
+def _shape_problems(view: StoreView, meta: ArrayMeta) -> list[Problem]:
     """Why an array's shape cannot be believed, whatever is declared of absent chunks.
 
     A plan goes through every storage unit by name, so a shape that was changed in the metadata alone must

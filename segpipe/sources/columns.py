@@ -9,14 +9,11 @@ from numpy.typing import NDArray
 
 from segpipe.errors import InputError, Problem, SegpipeError
 from segpipe.sources.checked import ExpectedObjects, open_checked
-from segpipe.sources.claims import MANY_CHUNKS
+from segpipe.sources.claims import MANY_CHUNKS, PACKING
 from segpipe.sources.metadata import ArrayMeta, StoreView
 
 MAX_COLUMN_BYTES = 1 << 30
 """The largest column, as stored and as NumPy holds it, that is read."""
-
-PACKED = ("scale_factor", "add_offset")
-"""Attributes by which the stored numbers are not the values (CF conventions)."""
 
 FILL_RULE = {"missing_chunks": "are_fill_value"}
 FILL_ADVICE = (
@@ -93,7 +90,7 @@ def id_texts(values: NDArray[Any]) -> list[str]:
 
 
 def _check_kind(meta: ArrayMeta) -> None:
-    packed = [name for name in PACKED if name in meta.attributes]
+    packed = [name for name in PACKING if name in meta.attributes]
     message = ""
     if meta.dtype.kind not in "biufUST":
         message = f"its dtype is {meta.dtype}; columns are strings, integers, floats or bools"

@@ -119,6 +119,19 @@ class TestIds:
         with pytest.raises(InputError, match=words):
             find_images(view(tmp_path), "labels")
 
+    @pytest.mark.parametrize("attributes", [{"scale_factor": 2.0}, {"add_offset": 1}])
+    def test_values_that_stand_for_others_are_refused(
+        self, tmp_path: Path, attributes: dict[str, float]
+    ) -> None:
+        """xarray would show other labels than are stored; what changes nothing is fine."""
+        array = stacked(tmp_path)
+        array.update_attributes({"scale_factor": 1.0, "add_offset": 0})
+        assert len(find_images(view(tmp_path), "labels").arrays) == 1
+        array.update_attributes(attributes)
+        ((name, value),) = attributes.items()
+        with pytest.raises(InputError, match=rf"packed: found .* others \({name} {value}\), expected"):
+            find_images(view(tmp_path), "labels")
+
     def test_ids_that_are_floats_are_refused(self, tmp_path: Path) -> None:
         stacked(tmp_path)
         write(tmp_path, np.array([1.0, 2.0, 3.0]), "image", chunks=(3,))
