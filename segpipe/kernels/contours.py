@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -52,31 +53,37 @@ def count_contours(
 
         sides = without_ignored(truth, pred, num_classes)
         one, other = (_padded(contours(side), tolerance_px) for side in sides)
-        steps = _steps(one.shape, tolerance_px)
+        before, steps, ends = _around(one.shape, tolerance_px)
         for own, across, (sizes, hits) in ((one, other, counts[:2]), (other, one, counts[2:])):
-            pixels = _positions(own, tolerance_px, core)
-            add_hits(pixels, own.reshape(-1), across.reshape(-1), steps, num_classes, sizes, hits)
+            pixels, missed = _positions(own, tolerance_px, core), np.zeros(own.size, np.uint8)
+            flat = own.reshape(-1), across.reshape(-1)
+            add_hits(pixels, *flat, missed, before, steps, ends, num_classes, sizes, hits)
     return counts
 
 
 def contours(labels: Codes) -> Codes:
     """The labels of contour pixels, that of pixels outside elsewhere.
 
+    Args:
+        labels: contiguous and not empty, (y, x) or (z, y, x).
+
     >>> contours(np.array([[3, 3, 4, 255]], np.uint8)).tolist()
     [[255, 3, 4, 255]]
     """
-    beyond = outside(labels)
-    found = np.zeros(labels.shape, np.bool_)
-    for axis in range(labels.ndim):
-        along, marks = np.moveaxis(labels, axis, 0), np.moveaxis(found, axis, 0)
-        differ = along[1:] != along[:-1]
-        differ &= along[1:] != beyond
-        differ &= along[:-1] != beyond
-        marks[1:] |= differ
-        marks[:-1] |= differ
-    lines = np.full_like(labels, beyond)
-    np.copyto(lines, labels, where=found)
-    return lines
+    from segpipe.kernels import _contours  # Numba is loaded here and nowhere earlier.
+
+    number: Any = labels.dtype.type
+    beyond = number(outside(labels))
+    found: Codes = np.empty_like(labels)
+    rows = (-1, labels.shape[-1])
+    _contours.mark_along_rows(labels.reshape(rows), beyond, found.reshape(rows))
+    for axis in range(labels.ndim - 1):
+        blocks = prod(labels.shape[:axis]), labels.shape[axis], prod(labels.shape[axis + 1 :])
+        _contours.mark_across(labels.reshape(blocks), beyond, found.reshape(blocks))
+    # Outside has all bits set, and so has 0 - 1.
+    np.subtract(found, number(1), out=found)
+    np.bitwise_or(found, labels, out=found)
+    return found
 
 
 def _padded(lines: Codes, margin: int) -> Codes:
@@ -93,16 +100,34 @@ def _positions(padded: Codes, margin: int, core: Core) -> NDArray[np.int64]:
     return np.flatnonzero(within)
 
 
-def _steps(shape: tuple[int, ...], tolerance: int) -> NDArray[np.int64]:
-    """From a pixel to those within the tolerance, as differences of indexes, the nearest first.
+def _around(
+    shape: tuple[int, ...], tolerance: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """What `add_hits` is told of the surroundings of a pixel, as differences of indexes.
 
-    >>> _steps((10, 10), 1).tolist()
-    [0, -10, -1, 1, 10]
+    Returns:
+        The neighbours before it, the nearest first; the pixels within the tolerance, the nearest first, and
+        of these, for each neighbour, those that are not within the tolerance of it; where each of them ends.
+
+    >>> [part.tolist() for part in _around((10,), 2)]
+    [[-1], [0, -1, 1, -2, 2, 2], [5, 6]]
     """
-    reach = np.arange(-tolerance, tolerance + 1)
-    offsets = np.stack(np.meshgrid(*[reach] * len(shape), indexing="ij")).reshape(len(shape), -1)
-    squares = (offsets**2).sum(axis=0)
-    order = np.argsort(squares, kind="stable")
-    near = offsets[:, order[squares[order] <= tolerance**2]]
     strides = np.cumprod((1, *shape[:0:-1]))[::-1]
-    return strides @ near
+    near = _offsets(len(shape), tolerance)
+    near = near[:, _squares(near) <= tolerance**2]
+    before = _offsets(len(shape), 1)
+    before = before[:, strides @ before < 0]
+    of_each = [near, *(near[:, _squares(near - own[:, None]) > tolerance**2] for own in before.T)]
+    ends = np.cumsum([part.shape[1] for part in of_each])
+    return strides @ before, strides @ np.concatenate(of_each, axis=1), ends
+
+
+def _offsets(axes: int, reach: int) -> NDArray[np.int64]:
+    """All offsets of up to `reach` along each axis, (axis, n), the nearest first."""
+    along = np.arange(-reach, reach + 1)
+    offsets = np.stack(np.meshgrid(*[along] * axes, indexing="ij")).reshape(axes, -1)
+    return offsets[:, np.argsort(_squares(offsets), kind="stable")]
+
+
+def _squares(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.asarray((offsets**2).sum(axis=0))
