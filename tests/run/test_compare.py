@@ -170,6 +170,24 @@ def test_changed_truth_is_seen(folder: Path, run_of: Callable[..., Run], tmp_pat
         segpipe.compare(before, copied, common=True)
 
 
+def test_truth_that_changed_its_name_within_a_chunk_is_seen(
+    folder: Path, run_of: Callable[..., Run], tmp_path: Path
+) -> None:
+    """No chunk of labels was written again, but two images took each other's ids."""
+    truth, _ = label_maps(IMAGES)
+    write_stacked(tmp_path / "truth.zarr", truth, ids=image_ids(IMAGES))
+    settings: dict[str, Any] = {
+        "truth": f"{tmp_path}/truth.zarr::labels",
+        "results": str(tmp_path / "results"),
+    }
+    before = run_of("better", **settings)
+    ids = zarr.open_array(tmp_path / "truth.zarr", path="image")
+    ids[1:3] = np.array(["img_002", "img_001"], dtype=object)
+    after = run_of("better", **settings)
+    with pytest.raises(InputError, match="truth changed in 2 images: img_001, img_002"):
+        segpipe.compare(before, after)
+
+
 def test_truth_is_known_by_its_contents_where_both_runs_hashed_them(
     run_of: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -316,6 +316,17 @@ def test_a_chunk_that_was_lost_is_noticed_and_can_be_written_again(
     np.testing.assert_array_equal(stored(tmp_path / "pred.zarr"), label_maps())
 
 
+def test_the_same_pixels_again_bring_back_a_chunk_that_was_lost(tmp_path: Path) -> None:
+    """A retry does nothing only where its pixels still are."""
+    writer = written(tmp_path, 1)
+    chunk = tmp_path / "pred.zarr" / "labels" / "c" / "1" / "0" / "0"
+    whole = chunk.read_bytes()
+    chunk.unlink()
+    writer.write(image_ids()[1], label_maps()[1])
+    assert chunk.read_bytes() == whole
+    writer.finish()
+
+
 def test_a_chunk_that_others_changed_is_not_merged_with(tmp_path: Path) -> None:
     """Overwriting one image of a chunk reads the others back; they must be what was written."""
     written(tmp_path, 4)
