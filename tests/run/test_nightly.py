@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from segpipe.config import SideConfig
 from segpipe.errors import InfrastructureError, InputError, worst_exit_code
-from segpipe.run import batch, nightly, notify, stages
+from segpipe.run import batch, nightly, notify, ready, stages
 from segpipe.run.batch import Batch, Outcome
 from segpipe.run.evaluate import Steps, evaluate
 from segpipe.run.history import read_history
@@ -23,8 +25,10 @@ from segpipe.run.lease import hold
 from segpipe.run.nightly import NightlyConfig, run_night, survey
 from segpipe.run.nightly import nightly as run_nightly
 from segpipe.run.notify import NotifyConfig
+from segpipe.run.ready import ReadyRule, why_not_ready
 from segpipe.run.reprocess import ReprocessConfig, reprocess
 from segpipe.run.trend import TrendRule
+from segpipe.sources.storage import ObjectInfo
 from tests.run.datasets import figures
 from tests.run.nights import NOW, declare, latest_day, night_config, night_values, write_night, write_truth
 from tests.run.test_history import a_row
@@ -131,6 +135,22 @@ def test_three_rules_tell_what_is_ready(tmp_path: Path, ready: Any, prepare: str
         assert re.search(said, late.message), late.message
     else:
         assert [one.model for one in found.stores] == ["net"]
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(30, "it changed 10.0 minutes ago (of 30)"), (5, "")])
+def test_a_store_is_quiet_when_its_last_object_is(
+    monkeypatch: pytest.MonkeyPatch, minutes: float, said: str
+) -> None:
+    """One object that was written just now tells that its writer works on, however old the others are."""
+    ages = {"a": 3600, "b": 600, "c": 7200}
+
+    class Aged:
+        def list(self) -> dict[str, ObjectInfo]:
+            return {key: ObjectInfo(1, "t", time.time_ns() - age * 10**9) for key, age in ages.items()}
+
+    monkeypatch.setattr(ready, "open_storage", lambda address: Aged())
+    rule = ReadyRule(by="quiet", minutes=minutes)
+    assert why_not_ready(rule, SideConfig(store="anywhere"), "net", None) == said
 
 
 def test_only_the_last_days_are_looked_at(archive: Path) -> None:
