@@ -239,7 +239,7 @@ COMPARED = _with(
         "--cluster-by", metavar="COLUMN", help="Images of one value are drawn and swapped together."
     ),
     click.option("--common", is_flag=True, help="Compare what both have, where the runs differ."),
-    click.option("--output", type=click.Path(), help="Also write a report: FILE.md or FILE.json."),
+    click.option("--output", type=click.Path(), help="Also write a report: FILE.html, FILE.md or FILE.json."),
     AS_JSON,
 )
 
@@ -523,7 +523,8 @@ def compare_config(a: str, b: str, asked: Mapping[str, Any]) -> CompareConfig:
 def show_compared(compare: Callable[[], Comparison], output: str | None, *, as_json: bool) -> None:
     """Compare, write the report that was asked for, and print the tables."""
     from segpipe.comparison_tables import show_comparison
-    from segpipe.reports.comparison import comparison_document, write_comparison
+    from segpipe.reports.comparison import comparison_document
+    from segpipe.reports.comparison_files import write_comparison
 
     found = compare()
     if output is not None:

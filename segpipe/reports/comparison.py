@@ -1,19 +1,17 @@
-"""A comparison of two runs as tables, as plain data, and as a file."""
+"""A comparison of two runs as sentences, as tables, as plain data, and in Markdown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-from segpipe.errors import ConfigError, InfrastructureError
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.comparison import Comparison, Difference
 from segpipe.metrics.scores import HEADLINE
 from segpipe.reports.kinds.report_md import markdown_table
 from segpipe.reports.tables import Column, Rows, Table
-from segpipe.reports.text import markdown_text, printable, score_text, write_json
+from segpipe.reports.text import markdown_text, printable, score_text
 
 SHOWN = 20
 """How many images, and how many slices of one kind, a table lists; the JSON document has them all."""
@@ -200,26 +198,6 @@ def _groups_document(comparison: Comparison) -> dict[str, Any] | None:
             for name, one in zip(comparison.group_names, differences, strict=True)
         ],
     }
-
-
-def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write a comparison as Markdown (`.md`) or as JSON (`.json`).
-
-    Raises:
-        ConfigError: another kind of file.
-        InfrastructureError: it cannot be written.
-    """
-    if path.suffix not in (".md", ".json"):
-        message = f"output: {path} is neither .md nor .json"
-        raise ConfigError(message)
-    try:
-        if path.suffix == ".json":
-            write_json(path, comparison_document(comparison))
-        else:
-            path.write_text(comparison_markdown(comparison), encoding="utf-8")
-    except OSError as error:
-        message = f"output: {path} cannot be written ({error.strerror or error})"
-        raise InfrastructureError(message) from None
 
 
 def comparison_markdown(comparison: Comparison) -> str:

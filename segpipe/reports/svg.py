@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from segpipe.reports.markup import Markup, element, join, number
 
 BAR_PX, BAR_HEIGHT_PX = 120, 14
-LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 56, 12, 12, 40
+LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 56, 20, 12, 40
 
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -29,7 +29,7 @@ def bar(
     """
     if math.isnan(value):
         return Markup()
-    middle, bottom = BAR_HEIGHT_PX / 2, BAR_HEIGHT_PX - 1.0
+    bottom = BAR_HEIGHT_PX - 1.0
     marks = [
         element("rect", class_="track", x=0.5, y=0.5, width=BAR_PX - 1.0, height=bottom),
         element("rect", class_="bar", x=0.5, y=0.5, width=_along(value) - 0.5, height=bottom),
@@ -37,9 +37,45 @@ def bar(
     if not math.isnan(whole):
         marks.append(_path(f"M{number(_along(whole))} 0v{BAR_HEIGHT_PX}", "whole"))
     if not math.isnan(low):
-        left, right = number(_along(low)), number(_along(high))
-        ends = f"M{left} {number(middle - 3)}v6M{right} {number(middle - 3)}v6"
-        marks.append(_path(f"{ends}M{left} {number(middle)}H{right}", "whisker"))
+        marks.append(_whisker(_along(low), _along(high)))
+    return _inline(*marks)
+
+
+def change(value: float, span: float, *, low: float = math.nan, high: float = math.nan) -> Markup:
+    """A difference as a bar from the middle of a table's cell; the number stands beside it.
+
+    Args:
+        value: the difference; nothing is drawn of NaN.
+        span: the difference that reaches to the end.
+        low, high: the ends of its interval; NaN: there is none.
+
+    >>> change(-0.5, 1.0).count("<rect"), change(math.nan, 1.0)
+    (2, '')
+    """
+    if math.isnan(value):
+        return Markup()
+    middle, end, bottom = BAR_PX / 2, _middle(value / span), BAR_HEIGHT_PX - 1.0
+    marks = [
+        element("rect", class_="track", x=0.5, y=0.5, width=BAR_PX - 1.0, height=bottom),
+        element("rect", class_="bar", x=min(middle, end), y=0.5, width=abs(end - middle), height=bottom),
+        _path(f"M{number(middle)} 0v{BAR_HEIGHT_PX}", "axis"),
+    ]
+    if not math.isnan(low):
+        marks.append(_whisker(_middle(low / span), _middle(high / span)))
+    return _inline(*marks)
+
+
+def _middle(share: float) -> float:
+    return _along((share + 1) / 2)
+
+
+def _whisker(left: float, right: float) -> Markup:
+    middle, ends = BAR_HEIGHT_PX / 2, (number(left), number(right))
+    caps = "".join(f"M{end} {number(middle - 3)}v6" for end in ends)
+    return _path(f"{caps}M{ends[0]} {number(middle)}H{ends[1]}", "whisker")
+
+
+def _inline(*marks: Markup) -> Markup:
     size = {"width": float(BAR_PX), "height": float(BAR_HEIGHT_PX)}
     box = f"0 0 {BAR_PX} {BAR_HEIGHT_PX}"
     return element("svg", *marks, class_="inline", viewBox=box, aria_hidden="true", **size)

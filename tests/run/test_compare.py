@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import zarr
 import segpipe
 from segpipe.cli import commands, guarded
 from segpipe.errors import ConfigError, InputError
+from segpipe.reports.comparison_files import write_comparison
+from segpipe.reports.svg import BAR_PX
 from segpipe.run.evaluate import evaluate
 from segpipe.run.opened import Run, open_run
 from tests.run.datasets import CLASSES, image_ids, label_maps, pair_config, write_stacked
@@ -224,7 +227,28 @@ def test_the_command_prints_tables_and_writes_a_report(
     assert document["aggregates"][0]["improves"] is True
     assert len(document["images"]["each"]) == IMAGES
     assert answered(["compare", *paths, "--output", "comparison.pdf"]) == 1
-    assert "neither .md nor .json" in capsys.readouterr().err
+    assert "comparison.pdf ends in none of .md, .html, .json" in capsys.readouterr().err
+
+
+def test_a_comparison_as_a_page_says_what_it_says_in_markdown(runs: Runs, tmp_path: Path) -> None:
+    """All rows of all tables; each difference is drawn from the middle, in one scale."""
+    found = segpipe.compare(runs["bad"], runs["better"], intervals=QUICK, by=["weather"])
+    for name in ("c.html", "c.md"):
+        write_comparison(tmp_path / name, found)
+    root = ElementTree.fromstring((tmp_path / "c.html").read_text("utf-8").removeprefix("<!DOCTYPE html>"))
+    rows = [["".join(cell.itertext()) for cell in row] for row in root.iter("tr")]
+    lines = (tmp_path / "c.md").read_text("utf-8").splitlines()
+    cells = [line.strip("|").replace("`", "").split("|") for line in lines if line.startswith("| ")]
+    assert [[cell.strip() for cell in row] for row in cells] == rows
+    scores = next(root.iter("tbody"))
+    drawn = [[one for one in row.iter("rect") if one.get("class") == "bar"] for row in scores]
+    widths = [float(bar.get("width", "")) for (bar,) in drawn]
+    values = [float(row[3]) for row in rows[1 : 1 + len(widths)]]
+    assert [width / widths[0] for width in widths] == pytest.approx(
+        [abs(value) / abs(values[0]) for value in values], rel=0.01, abs=0.01
+    )
+    assert [float(bar.get("x", "")) >= BAR_PX / 2 for (bar,) in drawn] == [value >= 0 for value in values]
+    assert "<script" not in (tmp_path / "c.html").read_text("utf-8")
 
 
 def test_the_command_refuses_with_exit_code_1(

@@ -14,7 +14,7 @@ import xarray as xr
 
 import segpipe
 from segpipe.errors import ConfigError
-from segpipe.reports.comparison import write_comparison
+from segpipe.reports.comparison_files import write_comparison
 from segpipe.run.evaluate import evaluate
 from segpipe.run.gated import gate
 from segpipe.run.opened import Run, open_run
