@@ -69,6 +69,8 @@ def engine() -> Iterator[Engine]:
         finally:
             daemon.terminate()
             daemon.wait(60)
+            # What the engine leaves mounted when it ends; without it the folder could not be removed.
+            subprocess.run(["umount", WORK / "exec" / "netns" / "default"], capture_output=True, check=False)
 
 
 def _answering(engine: Engine, daemon: subprocess.Popen[bytes]) -> Engine:
