@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+import distributed  # noqa: F401  # reads the environment before a test changes it
 import pytest
 
 from segpipe.errors import InfrastructureError
