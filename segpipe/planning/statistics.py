@@ -45,10 +45,21 @@ def _reasons(one: Statistic, config: EvaluationConfig, inventory: Inventory) -> 
         found = "scores, which are counted while they are read, and small_objects.in_pred"
         advice = "leave one of the two out: objects of the prediction are known when all of it is read"
         yield _problem(one, found, "statistics of label maps", advice)
+    yield from _too_large(one, config, inventory)
     if "other" in one.needs and config.other_pred is None:
         yield _problem(one, "one prediction", "two", "name the second one, other_pred: STORE::array")
     if inventory.truth.cut:
         yield from _of_cut_images(one, inventory)
+
+
+def _too_large(one: Statistic, config: EvaluationConfig, inventory: Inventory) -> Iterator[Problem]:
+    """That the sums of an image could pass int64; sums over images cannot."""
+    pixels = int(inventory.truth.sizes.prod(axis=1).max(initial=0))
+    field = min(one.fields(len(config.classes.names)), key=lambda field: field.most_pixels)
+    if pixels > field.most_pixels:
+        found, expected = f"an image of {pixels:,} pixels", f"at most {field.most_pixels:,}"
+        advice = f"evaluate parts of it (layout raster), or leave this out: {field.name} is summed in 64 bits"
+        yield _problem(one, found, expected, advice)
 
 
 def unfit_objects(config: EvaluationConfig, inventory: Inventory) -> list[Problem]:

@@ -47,6 +47,7 @@ class Field:
         shape: their lengths.
         step_bits: the sums are whole numbers of 2^-step_bits; 0 where pixels or objects are counted.
         units: what 1 is, `pixel` or `1`.
+        largest: what one pixel adds at most, in real units.
     """
 
     name: str
@@ -55,6 +56,16 @@ class Field:
     shape: tuple[int, ...]
     step_bits: int = 0
     units: str = "1"
+    largest: int = 1
+
+    @property
+    def most_pixels(self) -> int:
+        """Of how many pixels an image may be so that its sums fit into int64, whatever is in it.
+
+        >>> Field(name="a", meaning="", dims=(), shape=(), step_bits=30, largest=37).most_pixels
+        232160394
+        """
+        return (2**63 - 1) // (self.largest << self.step_bits)
 
     @property
     def unit(self) -> str:

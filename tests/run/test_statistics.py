@@ -22,6 +22,7 @@ from segpipe.run.opened import open_run
 from segpipe.run.stages import preview
 from segpipe.sources import representations
 from segpipe.statistics import batches
+from segpipe.statistics.base import Field
 from tests.run.datasets import CLASSES, figures, image_ids, pair_config, write_stacked
 from tests.run.test_counting import partials
 
@@ -451,6 +452,19 @@ def test_what_cannot_be_counted_is_refused_by_the_plan(
         settings = {"other_pred": f"{scene}/pred.zarr::labels"}
     with pytest.raises(InputError, match=message):
         preview(scene_config(scene, tmp_path, **settings))
+
+
+def test_an_image_whose_sums_would_pass_64_bits_is_refused(
+    scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is counted, with the numbers; of 8 x 12 pixels 96 are enough, and 95 are not."""
+    asked = config(scored, statistics=["calibration"])
+    monkeypatch.setattr(Field, "most_pixels", 96)
+    preview(asked)
+    monkeypatch.setattr(Field, "most_pixels", 95)
+    words = "found an image of 96 pixels, for calibration, expected at most 95"
+    with pytest.raises(InputError, match=words):
+        preview(asked)
 
 
 def test_merged_channels_are_no_scores(scored: Path) -> None:

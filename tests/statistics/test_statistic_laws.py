@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,20 @@ def test_counts_are_whole_numbers_of_every_image_and_repeat(kind: str) -> None:
     same(made(kind).count(some_pixels(kind)), counts)
     np.testing.assert_array_equal(pixels.truth, before[0])
     np.testing.assert_array_equal(pixels.pred, before[1])
+
+
+@every_statistic
+def test_no_pixel_adds_more_than_a_field_says(kind: str) -> None:
+    """Also where scores are sure and wrong: so the plan knows which images have sums beyond 64 bits."""
+    pixels = some_pixels(kind)
+    if pixels.scores is not None:
+        pixels = replace(
+            pixels, scores=np.eye(K, dtype=np.float32)[(pixels.truth + 1) % K].transpose(0, 3, 1, 2)
+        )
+    counts = made(kind).count(pixels)
+    for field in made(kind).fields(K):
+        most = pixels.truth[0].size * field.largest << field.step_bits
+        assert (np.abs(counts[field.name]) <= most).all()
 
 
 @every_statistic

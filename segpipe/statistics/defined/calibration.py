@@ -111,8 +111,8 @@ class Calibration(Statistic):
             self._by_bin("pixels", "pixels whose confidence lies in the bin", 0),
             self._by_bin("right", "those of them whose class is right", 0),
             self._by_bin("confidence", "sum of their confidence, the probability of the likeliest class"),
-            _sum("squares", "sum of (p - y)^2 over classes and pixels, of two classes half of it"),
-            _sum("minus_log", "sum over pixels of -log p of the true class"),
+            _sum("squares", "sum of (p - y)^2 over classes and pixels, of two classes half of it", largest=2),
+            _sum("minus_log", "sum over pixels of -log p of the true class", largest=37),
         )
 
     def _by_bin(self, name: str, meaning: str, step_bits: int = UNIT_BITS) -> Field:
@@ -138,5 +138,5 @@ class Calibration(Statistic):
         return {**table, "squares": sums[:, 0], "minus_log": sums[:, 1]}
 
 
-def _sum(name: str, meaning: str) -> Field:
-    return Field(name=name, meaning=meaning, dims=(), shape=(), step_bits=UNIT_BITS)
+def _sum(name: str, meaning: str, largest: int) -> Field:
+    return Field(name=name, meaning=meaning, dims=(), shape=(), step_bits=UNIT_BITS, largest=largest)
