@@ -75,7 +75,13 @@ def _drawn(table: Table) -> Markup:
 
 
 def _number(cell: str) -> float:
-    return math.nan if cell == "-" else float(cell)
+    """What can be drawn of a printed number; NaN if nothing.
+
+    >>> _number("+0.5000"), _number("-"), _number("+inf")
+    (0.5, nan, nan)
+    """
+    value = math.nan if cell == "-" else float(cell)
+    return value if math.isfinite(value) else math.nan
 
 
 def _ends(cell: str) -> tuple[float, float]:
