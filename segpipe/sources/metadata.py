@@ -39,6 +39,9 @@ CONSOLIDATED_GROWTH = 4
 BELIEVED_BYTES = 1 << 20
 """What a document adds to the size that a consolidated one may have, at most: a file may claim any size."""
 
+KEPT_DOCUMENTS = 16
+"""Of documents that were read, so many are kept for others that are the same byte by byte."""
+
 SHOWN_ARRAYS = 20
 """How many arrays of a store an error names."""
 
@@ -319,8 +322,11 @@ class StoreView:
         if raw["node_type"] == "group":
             return GroupMeta(path, raw["zarr_format"], attributes)
         shape = array_shape(raw)
-        meta = parse_array(path, raw, attributes, like=self._parsed.get(shape))
-        self._parsed[shape] = meta
+        parsed, like = self._parsed.get(shape, (None, None))
+        if like is not None and parsed is raw:
+            return like.twin(path=path)
+        meta = parse_array(path, raw, attributes, like=like)
+        self._parsed[shape] = raw, meta
         return meta
 
     def _raw(self, path: str) -> Json:
@@ -393,13 +399,21 @@ class StoreView:
                 found=f"{key} of {listed.size >> 20} MiB", expected=f"at most {limit >> 20} MiB"
             )
         try:
-            document = load_json(read_listed(self.storage, key, listed).data)
+            data = read_listed(self.storage, key, listed).data
+            same = self._latest.get(data)
+            if same is not None:
+                return same
+            document = load_json(data)
         except DocumentFault as fault:
             raise DocumentFault(found=f"{fault.found} in {key}", expected=fault.expected) from None
         except OSError as error:
             raise DocumentFault(found=f"{key} cannot be read ({error.strerror})") from None
         if len(document) and ("consolidated_metadata" in document or "metadata" in document):
             self._documents[key] = document
+        else:
+            if len(self._latest) >= KEPT_DOCUMENTS:
+                self._latest.clear()
+            self._latest[data] = document
         return document
 
     def _absent(self, path: str) -> DocumentFault:
@@ -454,8 +468,13 @@ class StoreView:
         return {}
 
     @cached_property
-    def _parsed(self) -> dict[tuple[int, ...], ArrayMeta]:
-        """The array of each shape that was parsed last; arrays of one shape are nearly always alike."""
+    def _parsed(self) -> dict[tuple[int, ...], tuple[Json, ArrayMeta]]:
+        """The array of each shape that was parsed last, and out of what; most of one shape are alike."""
+        return {}
+
+    @cached_property
+    def _latest(self) -> dict[bytes, Json]:
+        """Some documents by their bytes: many arrays have one and the same."""
         return {}
 
     @cached_property

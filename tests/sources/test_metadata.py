@@ -301,6 +301,24 @@ class TestViews:
         alone = [view(tmp_path).node(name) for name in "abc"]
         assert [meta.document for meta in alone] == [meta.document for meta in (one, two, three)]
 
+    def test_the_same_document_is_parsed_once_and_each_array_keeps_its_place(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_group(tmp_path, {name: label_maps((4, 5)) for name in "abcd"})
+        edit_json(tmp_path / "c" / "zarr.json", lambda raw: raw.update(attributes={"x": 1}))
+        parsed: list[str] = []
+        parse = metadata.parse_array
+        monkeypatch.setattr(
+            metadata,
+            "parse_array",
+            lambda path, *more, **named: parsed.append(path) or parse(path, *more, **named),
+        )
+        arrays = view(tmp_path).arrays_below("")
+        assert parsed == ["a", "c", "d"]
+        assert [(meta.path, meta.attributes) for meta in arrays] == [
+            ("a", {}), ("b", {}), ("c", {"x": 1}), ("d", {}),
+        ]  # fmt: skip
+
     def test_a_folder_without_metadata_is_not_zarr(self, tmp_path: Path) -> None:
         (tmp_path / "image.png").write_bytes(b"x")
         with pytest.raises(InputError, match=r"(?s)no Zarr metadata anywhere.*zarr\.json .format 3."):
