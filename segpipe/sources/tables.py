@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,18 +62,39 @@ def _read(table: ImageTable) -> Any:
     import pandas
 
     path = Path(table.path)
+    if path.exists() and not path.is_file():
+        message = f"{path} is no file"
+        raise ConfigError(message)
     try:
-        if path.suffix == ".parquet":
-            return pandas.read_parquet(path)
-        frame = pandas.read_csv(path, encoding="utf-8-sig")
-        if table.id in frame.columns:
-            # As text, whatever it looks like: 007 is not 7, and NA is a name.
-            options: dict[str, Any] = {"usecols": [table.id], "dtype": str, "na_filter": False}
-            frame[table.id] = pandas.read_csv(path, encoding="utf-8-sig", **options)[table.id]
-        return frame
+        return pandas.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, table.id)
     except (OSError, ValueError) as error:
         message = f"{path} cannot be read as CSV or Parquet ({error})"
         raise ConfigError(message) from None
+
+
+def _read_csv(path: Path, id_column: str) -> Any:
+    import pandas
+
+    # Without index_col=False, pandas takes the first column for row labels where rows are longer than their
+    # heads, and every value for that of the column before.
+    options: dict[str, Any] = {"encoding": "utf-8-sig", "index_col": False}
+    heads = pandas.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False, **options)
+    twice = [name for name, count in Counter(heads.iloc[0]).items() if count > 1]
+    if twice:
+        message = f"the column {twice[0]!r} is there twice"
+        raise ValueError(message)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            frame = pandas.read_csv(path, **options)
+    except pandas.errors.ParserWarning:
+        message = "rows have more values than there are columns"
+        raise ValueError(message) from None
+    if id_column in frame.columns:
+        # As text, whatever it looks like: 007 is not 7, and NA is a name.
+        as_text: dict[str, Any] = {"usecols": [id_column], "dtype": str, "na_filter": False}
+        frame[id_column] = pandas.read_csv(path, **options, **as_text)[id_column]
+    return frame
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:

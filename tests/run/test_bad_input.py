@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -347,6 +348,32 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path: Path) -> None
     plan, _ = preview(pair_config(tmp_path, image_table={"path": f"{tmp_path}/table.csv"}))
 
     assert plan.columns["n"].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,n\nimg_000,img_001,1\nimg_001,img_000,2\n", "rows have more values than there are columns"),
+        ("id,n\nimg_000,1\nimg_001,1,2\n", "Expected 2 fields in line 3, saw 3"),
+        ("id,n,n\nimg_000,1,2\n", "the column 'n' is there twice"),
+        ("", "cannot be read as CSV"),
+    ],
+    ids=["all rows too long", "a row too long", "column twice", "empty"],
+)
+def test_tables_in_which_values_have_no_column_are_refused(
+    pair: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    """No value is taken for that of another column, and none is dropped."""
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        preview(pair_config(pair, image_table={"path": f"{tmp_path}/table.csv"}))
+
+
+def test_a_table_that_is_no_file_is_not_waited_for(pair: Path, tmp_path: Path) -> None:
+    """A device or a pipe has no end."""
+    os.mkfifo(tmp_path / "table.csv")
+    with pytest.raises(ConfigError, match=r"table\.csv is no file"):
+        preview(pair_config(pair, image_table={"path": f"{tmp_path}/table.csv"}))
 
 
 def test_gaps_and_duplicates_of_a_table_are_all_listed(pair: Path, tmp_path: Path) -> None:
