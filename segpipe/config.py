@@ -749,10 +749,13 @@ def folder_name(text: str) -> str:
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file, by the safe loader."""
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            message = f"{path}: {path.stat().st_size} bytes is no configuration; at most {MAX_CONFIG_BYTES}"
+        # What is no file (a pipe is as good) tells no size.
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        if len(data) > MAX_CONFIG_BYTES:
+            message = f"{path}: more than {MAX_CONFIG_BYTES} bytes is no configuration"
             raise ConfigError(message)
-        return parse_yaml(path.read_text(encoding="utf-8"))
+        return parse_yaml(data.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         message = f"{path}: cannot be read ({reason}); name an existing YAML file"

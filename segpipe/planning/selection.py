@@ -93,6 +93,9 @@ def _listed(select: SelectConfig, ids: list[str], store: str) -> NDArray[np.bool
 def _read_ids(path: Path) -> list[str]:
     """The lines of a text file; blank ones are passed over."""
     try:
+        if not path.is_file() and path.exists():
+            message = f"select.ids: {path} is no file"
+            raise ConfigError(message)
         if path.stat().st_size > MAX_IDS_BYTES:
             message = f"select.ids: {path} has {path.stat().st_size} bytes; at most {MAX_IDS_BYTES} are read"
             raise ConfigError(message)

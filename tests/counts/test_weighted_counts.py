@@ -146,3 +146,27 @@ def test_partials_keep_weights_and_those_without_are_as_ever() -> None:
     assert b"weight" in data
     assert b"weight" not in plain
     assert decode(plain, "name", Partial).counts.weighted is None
+
+
+@pytest.mark.parametrize(
+    ("truth_is_fill", "pred_is_fill", "judged"),
+    [
+        (True, True, [[4, 1, 0], [0, 0, 0], [0, 0, 0]]),
+        (False, True, [[3, 1, 0], [1, 0, 0], [0, 0, 0]]),
+        (True, False, [[2, 3, 0], [0, 0, 0], [0, 0, 0]]),
+        (False, False, [[1, 3, 0], [1, 0, 0], [0, 0, 0]]),
+    ],
+)
+def test_what_is_declared_of_one_side_says_nothing_of_the_other(
+    truth_is_fill: bool, pred_is_fill: bool, judged: list[list[int]]
+) -> None:
+    """A pixel under a lost chunk of truth, two under one of pred: each side by its own rule."""
+
+    def matrix(first: int, void: int = 0) -> ConfusionCells:
+        return ConfusionCells.from_dense(np.array([[[first, void, 0], [0] * 3, [0] * 3]]))
+
+    counts = ImageCounts(matrix(4, 1), matrix(1), matrix(2), ConfusionCells.empty(1, 1))
+    found = judge_absent(counts, truth_is_fill=truth_is_fill, pred_is_fill=pred_is_fill)
+    assert found.cells.dense()[0].tolist() == judged
+    assert found.affected.tolist() == [not (truth_is_fill and pred_is_fill)]
+    assert found.absent_pixels.tolist() == [[1, 2]]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas
 import pytest
 
+from segpipe import config as config_module
 from segpipe.config import load_config, make_config
 from segpipe.counts import partials
 from segpipe.errors import ConfigError, InfrastructureError, InputError, SegpipeError
@@ -161,6 +162,13 @@ def test_a_key_is_set_inside_what_has_a_short_form() -> None:
     assert (config.cluster.kind, config.cluster.options()) == ("local", {"workers": 3})
     with pytest.raises(ConfigError, match="cluster: no shipped configuration 'locla'"):
         make_config(given, ["cluster=locla", "cluster.workers=3"])
+
+
+def test_a_file_without_end_is_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device tells no size; what is read is bounded all the same."""
+    monkeypatch.setattr(config_module, "MAX_CONFIG_BYTES", 1 << 16)
+    with pytest.raises(ConfigError, match="/dev/zero: more than 65536 bytes is no configuration"):
+        load_config("/dev/zero")
 
 
 @pytest.mark.parametrize("override", ["suite=2024-13-45", "suite=[", "suite", "bucket_images=" + "9" * 5000])

@@ -104,6 +104,19 @@ def test_what_no_run_names_is_kept_for_some_days(folder: Path) -> None:
     assert unfinished.exists()
 
 
+def test_a_run_that_begins_meanwhile_keeps_everything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plan may name what no run named when maintenance began to look."""
+    evaluate(pair_config(folder, bucket_images=20))
+    for path in (folder / "results/suite/model/runs").glob("*/MANIFEST.json"):
+        path.unlink()
+    make_old(folder)
+    there = len(partials(folder))
+    seen = iter(["", "a run is being planned"])
+    monkeypatch.setattr(maintenance, "_unplanned", lambda results: next(seen))
+    assert maintained(folder).collected.postponed == "a run is being planned"
+    assert len(partials(folder)) == there > 0
+
+
 def test_a_run_under_way_keeps_what_it_needs(folder: Path) -> None:
     """Without its plan nothing is removed, with it only what it does not name; until it is abandoned."""
     config = pair_config(folder, bucket_images=20)

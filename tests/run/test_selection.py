@@ -172,6 +172,12 @@ def test_mistakes_are_told(pair: Path, select: dict[str, Any], words: str) -> No
         make_plan(pair_config(pair, select=select))
 
 
+def test_ids_from_what_has_no_end_are_refused(pair: Path) -> None:
+    """A device or a pipe is no list."""
+    with pytest.raises(ConfigError, match=r"select\.ids: /dev/null is no file"):
+        make_plan(pair_config(pair, select={"ids": "/dev/null"}))
+
+
 def test_all_unknown_ids_are_listed(pair: Path) -> None:
     """Every id that truth does not have, at once, with the file that names it."""
     (pair / "ids.txt").write_text("img_001\nimg_99\nimg_98\n")
