@@ -160,7 +160,7 @@ def test_a_key_is_set_inside_what_has_a_short_form() -> None:
     assert len(config.classes.names) == 11
     assert config.layout.options() == {"window": 512}
     assert (config.cluster.kind, config.cluster.options()) == ("local", {"workers": 3})
-    with pytest.raises(ConfigError, match="cluster: no shipped configuration 'locla'"):
+    with pytest.raises(ConfigError, match="cluster: no shipped configuration 'clusters/locla'"):
         make_config(given, ["cluster=locla", "cluster.workers=3"])
 
 
