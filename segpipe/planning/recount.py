@@ -28,7 +28,7 @@ class Recount:
         >>> Recount(percent=100).wants("0c"), Recount().wants("0c")
         (True, False)
         >>> sum(map(Recount(percent=5, seed="2026-01-31").wants, map(str, range(10_000))))
-        497
+        493
         """
         if self.percent in (0.0, ALL):
             return self.percent == ALL
