@@ -246,7 +246,8 @@ COMPARED = _with(
 
 def chosen_config(file: str | None, options: Mapping[str, Any], overrides: Sequence[str]) -> EvaluationConfig:
     """The configuration of a command line: the file, over it the options, over them `--set`."""
-    from segpipe.config import make_config, read_yaml
+    from segpipe.config import make_config
+    from segpipe.yaml_files import read_yaml
 
     given = _given(options)
     if file is None:

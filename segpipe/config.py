@@ -1,4 +1,4 @@
-"""The configuration of an evaluation: YAML in, one frozen model out, and every mistake named by its key."""
+"""The configuration of an evaluation: plain values in, one frozen model out, mistakes named by their keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -31,9 +30,11 @@ from pydantic import (
 from segpipe.classes import MAX_CLASSES, ClassGroup, ClassList, LabelRules, class_id
 from segpipe.criteria import LATEST, GateConfig, IntervalRules, SliceConfig
 from segpipe.errors import ConfigError
+from segpipe.mistakes import mistakes
 from segpipe.query import Query
 from segpipe.resources import config_text
 from segpipe.values import ClassRef, Frozen, Label, no_truth_value
+from segpipe.yaml_files import parse_yaml, read_yaml
 
 Side = Literal["truth", "pred"]
 Labelled = Literal["truth", "pred", "other_pred"]
@@ -51,23 +52,11 @@ PARTIALS_FOLDER = "partials"
 STORE_OPTIONS = re.compile(r"profile=[^&=]+|anonymous=true")
 """What may follow the question mark in the address of a store: the name of a secret, never one itself."""
 
-MAX_CONFIG_BYTES = 16 << 20
-MAX_SHOWN = 200
-"""Longer values are not repeated in a message."""
-
 MAX_METADATA = 500
 """Letters of a value of `metadata`."""
 
 MAX_BASES = 4
 """How many class files may build upon one another."""
-
-EXPECTED = {
-    "model_type": "input should be keys and values",
-    "dict_type": "input should be keys and values",
-    "tuple_type": "input should be a list",
-    "string_pattern_mismatch": "input should begin with a letter or digit and hold only these and . _ + -",
-}
-"""Our words where those of pydantic are about Python."""
 
 
 def _day(value: Any) -> Any:
@@ -746,46 +735,6 @@ def folder_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).strip("-._+")[:120] or "model"
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, by the safe loader."""
-    try:
-        # What is no file (a pipe is as good) tells no size.
-        with path.open("rb") as file:
-            data = file.read(MAX_CONFIG_BYTES + 1)
-        if len(data) > MAX_CONFIG_BYTES:
-            message = f"{path}: more than {MAX_CONFIG_BYTES} bytes is no configuration"
-            raise ConfigError(message)
-        return parse_yaml(data.decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        message = f"{path}: cannot be read ({reason}); name an existing YAML file"
-        raise ConfigError(message) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # PyYAML lets the errors of Python through for impossible dates and for numbers of 5000 digits.
-        message = f"{path}: is no YAML: {error}"
-        raise ConfigError(message) from None
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader, the compiled one where PyYAML has it; of a key that is there twice none is dropped."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        scalars = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
-        # Not as they are written: 0 and 0x0 are one key.
-        keys = [self.construct_object(key) for key in scalars]
-        twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
-        if twice is not None:
-            message = f"the key {twice!r} is given twice"
-            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
-def parse_yaml(text: str) -> Any:
-    """The content of a YAML text, by the safe loader."""
-    return yaml.load(text, Loader=_Loader)
-
-
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> EvaluationConfig:
     """Read a configuration file.
 
@@ -841,7 +790,7 @@ def checked(
     try:
         return model.model_validate(changed)
     except ValidationError as error:
-        lines = mistakes(error, model=None if model is EvaluationConfig else model)
+        lines = mistakes(error, model)
         message = f"{source}: " + ("\n" + " " * 4 if len(lines) > 1 else "") + "\n    ".join(lines)
         raise ConfigError(message) from None
 
@@ -855,8 +804,7 @@ def slice_config(value: Any, classes: Sequence[str]) -> SliceConfig:
     try:
         one = SliceConfig.model_validate(value)
     except ValidationError as error:
-        found = [{**item, "loc": ("by", *item["loc"])} for item in error.errors(include_url=False)]
-        message = "; ".join(map(_mistake, found))
+        message = "; ".join(mistakes(error, SliceConfig, "by"))
         raise ConfigError(message) from None
     return _named_class(one, classes, "by")
 
@@ -870,7 +818,7 @@ def interval_rules(value: Any) -> IntervalRules:
     try:
         return IntervalRules.model_validate(value)
     except ValidationError as error:
-        message = "; ".join(mistakes(error, "intervals", IntervalRules))
+        message = "; ".join(mistakes(error, IntervalRules, "intervals"))
         raise ConfigError(message) from None
 
 
@@ -927,49 +875,3 @@ def _long_form(key: str, text: str) -> Any:
     except ValueError as error:
         message = f"cluster: {error}"
         raise ConfigError(message) from None
-
-
-def mistakes(error: ValidationError, part: str = "", model: type[BaseModel] | None = None) -> list[str]:
-    """All findings of pydantic in our words; `part` and `model` are those of a part that checks itself."""
-    return [_mistake(dict(item), part, model) for item in error.errors(include_url=False)]
-
-
-def _mistake(item: dict[str, Any], part: str = "", model: type[BaseModel] | None = None) -> str:
-    """One finding of pydantic in our words: the key's path, what was found, what was expected."""
-    key = ".".join([part] * bool(part) + [str(part) for part in item["loc"]]) or "config"
-    if item["type"] == "missing":
-        return f"{key}: is missing"
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"], model)
-        near = get_close_matches(str(item["loc"][-1]), known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}" if known else ""
-        return f"{key}: no such key{hint}"
-    text = EXPECTED.get(item["type"], item["msg"]).removeprefix("Value error, ").removeprefix(f"{key}: ")
-    found = item.get("input")
-    simple = isinstance(found, (str, int, float, bool, type(None))) and len(str(found)) <= MAX_SHOWN
-    # An address may hold a password or a signature: then the message must not.
-    shown = f" (found {found!r})" if simple and not set("@?") & set(str(found)) else ""
-    where = "" if not item["loc"] and item["type"] == "value_error" else f"{key}: "
-    return f"{where}{text[:1].lower()}{text[1:]}{shown}"
-
-
-def _known_keys(location: tuple[int | str, ...], whole: type[BaseModel] | None) -> list[str]:
-    """The keys that may stand where an unknown one was found; `whole` is None for an evaluation."""
-    if whole is not None and len(location) == 1:
-        return list(whole.model_fields)
-    if whole is not None:
-        return _known_keys(location[1:], None) if location[0] == "evaluation" else []
-    inside: dict[str, type[BaseModel]] = {
-        "truth": SideConfig,
-        "pred": SideConfig,
-        **dict.fromkeys(OVERLAYS, ArrayConfig),
-        "other_pred": SideConfig,
-        "classes": ClassesConfig,
-        "image_table": ImageTable,
-        "intervals": IntervalRules,
-        "select": SelectConfig,
-        **dict.fromkeys(("slices", "by"), SliceConfig),
-        "gates": GateConfig,
-    }
-    model = inside.get(str(location[0]), EvaluationConfig) if len(location) > 1 else EvaluationConfig
-    return [field.alias or name for name, field in model.model_fields.items()]

@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("segpipe.errors",),
     ("segpipe.registry", "segpipe.classes", "segpipe.resources", "segpipe.query"),
+    ("segpipe.mistakes", "segpipe.yaml_files"),
     ("segpipe.values",),
     ("segpipe.criteria",),
     ("segpipe.config",),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.config import EvaluationConfig, make_config, read_yaml
+from segpipe.config import EvaluationConfig, make_config
 from segpipe.counts.results import ResultsReader
 from segpipe.criteria import LATEST, GateConfig, IntervalRules
 from segpipe.errors import ConfigError, GateError, SegpipeError
@@ -33,6 +33,7 @@ from segpipe.run.record import read_state, run_config
 from segpipe.run.reduced import RESULTS_NAME
 from segpipe.run.scored import score_run
 from segpipe.run.sliced import cut_slices
+from segpipe.yaml_files import read_yaml
 
 JUDGED = ("gates", "slices", "min_slice_images", "intervals")
 """The keys of a configuration that can be put to a run that is there already."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segpipe.config import EvaluationConfig, make_config, read_yaml
+from segpipe.config import EvaluationConfig, make_config
 from segpipe.run.evaluate import evaluate as run_stages
 from segpipe.run.evaluate import evaluate_models as run_models
 from segpipe.run.opened import Run, open_run
 from segpipe.run.progress import SILENT, Progress
+from segpipe.yaml_files import read_yaml
 
 
 def evaluate(

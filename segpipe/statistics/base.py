@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field as Setting
 from pydantic import ValidationError, field_validator
 
-from segpipe.config import StatisticConfig, mistakes
+from segpipe.config import StatisticConfig
 from segpipe.errors import ConfigError
+from segpipe.mistakes import mistakes
 from segpipe.registry import Registry
 from segpipe.statistics.figures import Figure, FloatArray
 from segpipe.values import Frozen
@@ -302,7 +303,7 @@ def chosen_statistics(settings: Sequence[StatisticConfig]) -> tuple[Statistic, .
         try:
             made[key] = STATISTICS[one.kind](**one.options())
         except ValidationError as error:
-            wrong += mistakes(error, f"{key} ({one.kind})", STATISTICS[one.kind])
+            wrong += mistakes(error, STATISTICS[one.kind], f"{key} ({one.kind})")
         except ConfigError as error:
             wrong.append(f"{key}: {error}")
     wrong += _mixed_up(made)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
-from segpipe.config import Shade, make_config, parse_yaml, read_yaml
+from segpipe.config import Shade, make_config
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.resources import config_text
 from segpipe.values import Frozen, Label
@@ -26,6 +26,7 @@ from segpipe.writing.image_files import JPEG_ADVICE, READERS, Header, UnusableFi
 from segpipe.writing.label_table import Color, LabelTable, color_table, file_problem
 from segpipe.writing.prediction_store import Labels, Plan, PredictionStore, make_store, whole_images
 from segpipe.writing.writer import PredictionWriter
+from segpipe.yaml_files import parse_yaml, read_yaml
 
 CHUNK_BYTES = 4 << 20
 CHUNK_IMAGES = 64

@@ -13,7 +13,7 @@ import numpy as np
 import pandas
 import pytest
 
-from segpipe import config as config_module
+from segpipe import yaml_files
 from segpipe.config import load_config, make_config
 from segpipe.counts import partials
 from segpipe.errors import ConfigError, InfrastructureError, InputError, SegpipeError
@@ -164,9 +164,29 @@ def test_a_key_is_set_inside_what_has_a_short_form() -> None:
         make_config(given, ["cluster=locla", "cluster.workers=3"])
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"also": {"b": {"store": "b.zarr", "arry": "x"}}}, "also.b.arry: no such key; did you mean array?"),
+        (
+            {"cache": {"verify_per_cent": 2}},
+            "cache.verify_per_cent: no such key; did you mean verify_percent?",
+        ),
+        (
+            {"small_objects": {"min_objekt_px": 9}},
+            "small_objects.min_objekt_px: no such key; did you mean min_",
+        ),
+    ],
+)
+def test_an_unknown_key_is_compared_with_those_of_its_own_place(given: dict[str, Any], words: str) -> None:
+    """Wherever a key stands, in a list or under a name, what it is told are the keys of that place."""
+    with pytest.raises(ConfigError, match=words):
+        make_config({**BASE, **given})
+
+
 def test_a_file_without_end_is_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device tells no size; what is read is bounded all the same."""
-    monkeypatch.setattr(config_module, "MAX_CONFIG_BYTES", 1 << 16)
+    monkeypatch.setattr(yaml_files, "MAX_CONFIG_BYTES", 1 << 16)
     with pytest.raises(ConfigError, match="/dev/zero: more than 65536 bytes is no configuration"):
         load_config("/dev/zero")
 
