@@ -19,6 +19,7 @@ from segpipe.errors import (
     EXIT_INPUT,
     InfrastructureError,
     SegpipeError,
+    WrongCountsError,
 )
 from segpipe.run.progress import SILENT, Progress
 
@@ -66,7 +67,7 @@ def retried(*delays_s: float) -> dict[str, Any]:
 async def infrastructure_only(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether another try can help: a cluster or a service may come back, data stay as they are."""
     error = await state.aresult(raise_on_failure=False)
-    return isinstance(error, InfrastructureError)
+    return isinstance(error, InfrastructureError) and not isinstance(error, WrongCountsError)
 
 
 def failed(error: SegpipeError) -> State[Any]:

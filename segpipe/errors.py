@@ -158,6 +158,10 @@ class InfrastructureError(SegpipeError):
     exit_code = EXIT_INFRASTRUCTURE
 
 
+class WrongCountsError(InfrastructureError):
+    """Counts that were kept are not those of a recount; they are replaced, so another try would hide it."""
+
+
 def first_of(texts: Sequence[str], number: int) -> str:
     """The first few of a number of things, and how many more there are.
 

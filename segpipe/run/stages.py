@@ -23,6 +23,7 @@ from segpipe.errors import (
     InputChangedError,
     InputError,
     Problem,
+    WrongCountsError,
     problem_list,
 )
 from segpipe.execution.choose import choose_cluster, group_tasks
@@ -162,8 +163,8 @@ def count(
     Raises:
         IncompleteError: nothing at all was counted until then.
         InputChangedError: label maps changed after the inventory; what was counted of the others is kept.
-        InfrastructureError: the cluster was lost, or a recount shows that counts were wrong; what was counted
-            is kept.
+        InfrastructureError: the cluster was lost; what was counted is kept.
+        WrongCountsError: a recount shows that counts were wrong; those of the recount are kept.
     """
     with _stage(run, "count"):
         if companions:
@@ -177,7 +178,7 @@ def count(
             raise InputChangedError(changed)
         if differing and read_context(run).recount.trusted:
             message = f"counts that were kept are wrong: {problem_list(differing)}"
-            raise InfrastructureError(message)
+            raise WrongCountsError(message)
         return summary
 
 

@@ -27,6 +27,7 @@ from segpipe.errors import IncompleteError, InfrastructureError, InputChangedErr
 from segpipe.run import evaluate as library
 from segpipe.run import stages
 from segpipe.run.progress import Work
+from tests.run.test_recount import spoil
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -184,6 +185,20 @@ def test_a_cluster_that_stays_away_is_infrastructure(
     state = ended(config)
     assert (state.name, len(tries)) == ("InfrastructureFailed", 3)
     assert state.message == "the cluster was lost"
+
+
+def test_kept_counts_that_were_wrong_are_told_and_no_other_try_hides_it(
+    config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are replaced, so the next try would find nothing, and nobody would know."""
+    monkeypatch.setattr(count, "retry_delay_seconds", [0, 0])
+    library.evaluate(config)
+    wrong = spoil(config)
+    verified = changed(config, cache={"verify_percent": 100})
+    state = ended(verified)
+    assert state.name == "InfrastructureFailed"
+    assert wrong.name in str(state.message)
+    assert ended(verified).name == "Completed"
 
 
 def test_data_that_changed_while_they_were_counted_are_not_tried_again(

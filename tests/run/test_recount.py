@@ -13,7 +13,7 @@ import zarr
 
 from segpipe.config import EvaluationConfig
 from segpipe.counts.partials import Partial, StatisticPartial
-from segpipe.errors import InfrastructureError
+from segpipe.errors import WrongCountsError
 from segpipe.run import stages
 from segpipe.run.evaluate import evaluate
 from segpipe.run.record import partials_of, read_json
@@ -253,7 +253,7 @@ def test_a_verified_cache_is_an_error_where_a_recount_differs(pair: Path) -> Non
     right = figures(evaluate(pair_config(pair)))
     wrong = spoil(pair_config(pair))
     verified = pair_config(pair, cache={"verify_percent": 100})
-    with pytest.raises(InfrastructureError, match="counts that were kept are wrong: verification") as told:
+    with pytest.raises(WrongCountsError, match="counts that were kept are wrong: verification") as told:
         evaluate(verified)
     assert str(wrong) in str(told.value)
     assert "look at the memory and the disk of the machines that counted" in str(told.value)
@@ -287,7 +287,7 @@ def test_a_selection_is_verified_against_the_larger_bucket(pair: Path) -> None:
         elif ids[0] in partial.ids:
             swapped = partial.counts.take([1, *range(1, len(partial.ids))])
             store.write(path.name, Partial(partial.ids, swapped))
-    with pytest.raises(InfrastructureError, match="counts that were kept are wrong"):
+    with pytest.raises(WrongCountsError, match="counts that were kept are wrong"):
         counted(selected)
 
 
@@ -311,5 +311,5 @@ def test_what_another_cpu_may_count_otherwise_is_replaced_in_silence(
         evaluate(verified)
     for path, data in kept.items():
         path.write_bytes(data)
-    with pytest.raises(InfrastructureError, match=r"counts \(boundary_iou\) that are not those of a recount"):
+    with pytest.raises(WrongCountsError, match=r"counts \(boundary_iou\) that are not those of a recount"):
         evaluate(verified)
