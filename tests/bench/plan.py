@@ -51,8 +51,9 @@ def _grouped(scale: Scale) -> str:
         [f"{words}: seconds", f"{seconds:.1f}", "", ""],
         ["CPU seconds", f"{cpu_s:.1f}", "", ""],
         ["listing both stores and nothing else: seconds", f"{bare[0]:.1f}", "", ""],
-        ["and reading every document, without a look at it: seconds", f"{bare[1]:.1f}", "", ""],
-        ["plan over listing and reading", f"{seconds / bare[1]:.1f}", "<= 2", met(seconds <= 2 * bare[1])],
+        ["plan over that", f"{seconds / bare[0]:.1f}", "<= 2", met(seconds <= 2 * bare[0])],
+        ["listing, and reading every document without a look at it: seconds", f"{bare[1]:.1f}", "", ""],
+        ["plan over that", f"{seconds / bare[1]:.1f}", "", ""],
     ]
     return table(["what", "measured", "target", "met"], rows)
 
