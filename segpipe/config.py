@@ -33,7 +33,7 @@ from segpipe.errors import ConfigError
 from segpipe.mistakes import mistakes
 from segpipe.query import Query
 from segpipe.resources import config_text
-from segpipe.values import ClassRef, Frozen, Label, no_truth_value
+from segpipe.values import FOLDER_NAME, ClassRef, Frozen, Label, no_truth_value
 from segpipe.yaml_files import parse_yaml, read_yaml
 
 Side = Literal["truth", "pred"]
@@ -42,9 +42,6 @@ Labelled = Literal["truth", "pred", "other_pred"]
 SIDES: tuple[Side, Side] = ("truth", "pred")
 OVERLAYS = ("valid", "weights", "other_pred")
 """Keys that each name an array which lies over the label maps of truth pixel by pixel."""
-
-FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
-"""What a suite and a model may be called: they become folders of the results."""
 
 PARTIALS_FOLDER = "partials"
 """The folder of partial counts, beside those of the suites."""

@@ -8,13 +8,15 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from segpipe.values import FOLDER_NAME
+
 EXPECTED = {
     "model_type": "input should be keys and values",
     "dict_type": "input should be keys and values",
     "tuple_type": "input should be a list",
-    "string_pattern_mismatch": "input should begin with a letter or digit and hold only these and . _ + -",
+    FOLDER_NAME: "input should begin with a letter or digit and hold only these and . _ + -",
 }
-"""Our words where those of pydantic are about Python."""
+"""Our words where those of pydantic are about Python, or show a pattern that everyone meets."""
 
 MAX_SHOWN = 200
 """Longer values are not repeated in a message."""
@@ -49,11 +51,13 @@ def _mistake(item: dict[str, Any], model: type[BaseModel], part: str) -> str:
         near = get_close_matches(str(item["loc"][-1]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}" if known else ""
         return f"{key}: no such key{hint}"
-    text = EXPECTED.get(item["type"], item["msg"]).removeprefix("Value error, ").removeprefix(f"{key}: ")
+    kind = item.get("ctx", {}).get("pattern", item["type"])
+    text = EXPECTED.get(kind, item["msg"]).removeprefix("Value error, ").removeprefix(f"{key}: ")
     found = item.get("input")
     simple = isinstance(found, (str, int, float, bool, type(None))) and len(str(found)) <= MAX_SHOWN
-    # An address may hold a password or a signature: then the message must not.
-    shown = f" (found {found!r})" if simple and not set("@?") & set(str(found)) else ""
+    # An address may hold a password or a signature, or be a secret itself: then the message must not.
+    secret = "://" in str(found) or bool(set("@?") & set(str(found)))
+    shown = f" (found {found!r})" if simple and not secret else ""
     where = "" if not part and not item["loc"] and item["type"] == "value_error" else f"{key}: "
     return f"{where}{text[:1].lower()}{text[1:]}{shown}"
 

@@ -7,6 +7,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,119}$"
+"""What a suite and a model may be called: they become folders of the results."""
+
 
 def no_truth_value(value: Any) -> Any:
     """YAML reads `no` and `off` as a truth value, which Python would take for the number 0."""

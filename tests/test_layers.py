@@ -16,8 +16,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("segpipe.errors",),
     ("segpipe.registry", "segpipe.classes", "segpipe.resources", "segpipe.query"),
-    ("segpipe.mistakes", "segpipe.yaml_files"),
-    ("segpipe.values",),
+    ("segpipe.values", "segpipe.yaml_files"),
+    ("segpipe.mistakes",),
     ("segpipe.criteria",),
     ("segpipe.config",),
     ("segpipe.kernels",),

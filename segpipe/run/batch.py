@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from segpipe.config import FOLDER_NAME, SIDES, EvaluationConfig, make_config
+from segpipe.config import SIDES, EvaluationConfig, make_config
 from segpipe.errors import (
     EXIT_GATE,
     EXIT_INCOMPLETE,
@@ -34,7 +34,7 @@ from segpipe.run.identity import planned_identity
 from segpipe.run.notify import NotifyConfig
 from segpipe.run.trend import Direction, TrendRule
 from segpipe.sources.patterns import FoundStore, Pattern
-from segpipe.values import Frozen
+from segpipe.values import FOLDER_NAME, Frozen
 
 STATES = {
     EXIT_OK: "complete",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from segpipe.config import FOLDER_NAME
 from segpipe.errors import ConfigError, InputError, Problem
 from segpipe.sources.storage import NamingStorage, open_storage
+from segpipe.values import FOLDER_NAME
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 DEFAULT_FORMAT = "%Y-%m-%d"

@@ -215,7 +215,7 @@ def test_a_job_asks_for_what_its_workers_need(kind: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("key", ["queue", "account", "walltime", "interface"])
 def test_no_option_puts_a_command_into_a_job(key: str, word: str) -> None:
     """A configuration may come from elsewhere."""
-    with pytest.raises(ConfigError, match=f"{key}: string should match pattern"):
+    with pytest.raises(ConfigError, match=rf"cluster \(slurm\)\.{key}: string should match pattern"):
         options("slurm", **{key: word})
 
 

@@ -184,6 +184,13 @@ def test_an_unknown_key_is_compared_with_those_of_its_own_place(given: dict[str,
         make_config({**BASE, **given})
 
 
+def test_an_address_is_not_repeated_by_a_mistake() -> None:
+    """What stands where a name belongs may be a webhook, which is a secret as a whole."""
+    with pytest.raises(ConfigError, match="suite: input should begin with a letter") as told:
+        make_config({**BASE, "suite": "https://hooks.example/T0/s3cret"})
+    assert "s3cret" not in str(told.value)
+
+
 def test_a_file_without_end_is_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device tells no size; what is read is bounded all the same."""
     monkeypatch.setattr(yaml_files, "MAX_CONFIG_BYTES", 1 << 16)
@@ -291,7 +298,10 @@ def test_both_sides_are_told_at_once(pair: Path) -> None:
         ({"layout": {"kind": "manifest", "table": "/nowhere.csv"}}, "/nowhere.csv cannot be read"),
         ({"layout": {"kind": "raster", "window": 0}}, "layout.window: found 0, expected"),
         ({"cluster": {"kind": "flock"}}, "no cluster 'flock'; known: .*local"),
-        ({"cluster": {"kind": "threads", "threads": 0}}, "cluster 'threads': threads: "),
+        (
+            {"cluster": {"kind": "threads", "threads": 0}},
+            r"cluster \(threads\).threads: input should",
+        ),
         ({"truth": "gs://bucket/truth.zarr"}, "gs"),
         ({"image_table": {"path": "/nowhere.csv"}}, "/nowhere.csv cannot be read"),
     ],

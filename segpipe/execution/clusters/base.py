@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from segpipe.config import ClusterConfig
 from segpipe.errors import ConfigError
+from segpipe.mistakes import mistakes
 from segpipe.registry import Registry
 
 NO_WORKERS_S = 120.0
@@ -112,11 +113,7 @@ def cluster_options(config: ClusterConfig) -> ClusterOptions:
     try:
         return CLUSTERS[config.kind].model_validate(config.options())
     except ValidationError as error:
-        mistakes = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'options'}: {item['msg'][:1].lower()}{item['msg'][1:]}"
-            for item in error.errors(include_url=False)
-        )
-        message = f"cluster {config.kind!r}: {mistakes}"
+        message = "\n".join(mistakes(error, CLUSTERS[config.kind], f"cluster ({config.kind})"))
         raise ConfigError(message) from None
 
 
