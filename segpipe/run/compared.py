@@ -34,7 +34,7 @@ from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import HEADLINE
 from segpipe.metrics.statistic_replicates import StatisticTable
 from segpipe.metrics.weights import ImageWeights
-from segpipe.run.differing import CommonStatistics, Obstacles
+from segpipe.run.differing import CommonStatistics, Obstacles, groups_left_out
 from segpipe.run.drawn import check_cluster_column
 from segpipe.run.notify import NotifyConfig
 from segpipe.run.opened import Run, metrics_of, open_run
@@ -171,6 +171,7 @@ def _compared(
     for one in further.statistics:
         ours, theirs = (_statistic_table(run.results, known, one, rules) for run in pair)
         differences |= paired_differences(ours, theirs, drawn)
+    own, other_groups = pair[0].results.classes, groups_left_out(*pair)
     return Comparison(
         a=_called(pair[0]),
         b=_called(pair[1]),
@@ -180,21 +181,13 @@ def _compared(
         differences=differences,
         images=_images(sides),
         slices=tuple(_slices(pair[0], sides, rules, drawn)),
-        left_out=(*(problem.found for problem in obstacles.avoidable), *further.left_out),
+        left_out=(*(problem.found for problem in obstacles.avoidable), *further.left_out, *other_groups),
         statistics=further.statistics,
-        groups=_groups(pair, known, rules, drawn),
-        group_names=tuple(group.name for group in pair[0].results.classes.groups),
+        groups=_group_differences(pair, own, known, rules, drawn)
+        if own.groups and not other_groups
+        else None,
+        group_names=tuple(group.name for group in own.groups),
     )
-
-
-def _groups(
-    pair: tuple[Run, Run], known: _Known, rules: ScoringRules, drawn: IntervalRules
-) -> Differences | None:
-    """The differences of groups of classes that both runs have alike; None where there are none."""
-    a, b = (run.results.classes for run in pair)
-    if a.names != b.names or a.groups != b.groups or not a.groups:
-        return None
-    return _group_differences(pair, a, known, rules, drawn)
 
 
 def _group_differences(

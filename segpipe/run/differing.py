@@ -87,6 +87,18 @@ class CommonStatistics:
         )
 
 
+def groups_left_out(a: Run, b: Run) -> list[str]:
+    """Why groups of classes are not compared, as a sentence; empty if they are, or if no run has any."""
+    ours, theirs = (run.results.classes for run in (a, b))
+    if not (ours.groups or theirs.groups):
+        return []
+    if ours.names != theirs.names:
+        return ["groups of classes: they are of other classes"]
+    if ours.groups != theirs.groups:
+        return ["groups of classes: they are not the same in both runs"]
+    return []
+
+
 def _not_alike(a: Run, b: Run, ours: Statistic | None, theirs: Statistic | None) -> str:
     """Why a statistic of two runs cannot be compared; empty if it can."""
     if ours is None or theirs is None:

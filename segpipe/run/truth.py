@@ -1,7 +1,8 @@
 """Whether the truth of two runs is the same, image by image, by what their plans saw of the stored objects.
 
 A chunk that holds several images is one object: written again, the truth of all of them counts as changed. So
-does truth that was only copied, unless both runs hashed contents (`fingerprint: content`).
+does truth that was only copied, unless both runs hashed contents (`fingerprint: content`). A second
+prediction lies over truth as well, and is no part of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segpipe.counts.counting import PLAN_NAME
-from segpipe.planning.bucket import Bucket, BucketSide
+from segpipe.planning.bucket import OTHER, Bucket, BucketSide
 from segpipe.planning.plan_file import read_buckets
 
 
@@ -50,7 +51,8 @@ def _bucket_identities(run: Path) -> dict[str, int]:
 
 def _without_paths(row: dict[str, Any]) -> dict[str, Any]:
     """What a bucket is, wherever its store lies."""
-    overlays = {one["name"]: one["lies"]["arrays"] for one in row.pop("overlays")}
+    overlays = {one["name"]: one["lies"]["arrays"] for one in row.pop("overlays") if one["name"] != OTHER}
+    row["overlay_fingerprints"] = [one for one in row["overlay_fingerprints"] if one["name"] != OTHER]
     filled = [name for name in row.pop("filled") if name in overlays]
     arrays = [*row.pop("truth")["arrays"], *(array for own in overlays.values() for array in own)]
     described = [
@@ -63,7 +65,8 @@ def _image_identities(run: Path, buckets: Iterable[int]) -> Iterator[tuple[str, 
     """Id and hash of the truth of every image of some buckets."""
     for bucket in read_buckets(run / PLAN_NAME, sorted(buckets)):
         for image, name in enumerate(bucket.ids):
-            sides = {"truth": bucket.truth, **bucket.overlays}
+            over = {name: part for name, part in bucket.overlays.items() if name != OTHER}
+            sides = {"truth": bucket.truth, **over}
             lies = [(side, side in bucket.filled, _lies(part, bucket, image)) for side, part in sides.items()]
             yield name, _hash([bucket.sizes[image], lies])
 

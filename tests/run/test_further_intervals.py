@@ -127,6 +127,27 @@ def test_statistics_and_groups_are_compared(runs: dict[str, Run]) -> None:
         assert mean.p <= mean.adjusted_p
 
 
+def test_other_groups_are_left_out_and_it_is_told(runs: dict[str, Run], run_of: Callable[..., Run]) -> None:
+    """One name may stand for other classes in run B; where only B has groups, that is told too."""
+    others = run_of("pred", classes={**GROUPS, "groups": {"moving": ["car"], "still": ["road", "tree"]}})
+    none = run_of("pred", classes=list(CLASSES))
+    for pair in ((runs["worse"], others), (none, others)):
+        found = segpipe.compare(*pair, metrics=["mean_iou"], intervals={"replicates": 100})
+        assert found.groups is None
+        assert "groups of classes: they are not the same in both runs" in found.left_out
+    found = segpipe.compare(none, none, metrics=["mean_iou"], intervals={"replicates": 100})
+    assert found.left_out == ()
+
+
+def test_churn_against_another_prediction_is_not_compared(folder: Path, run_of: Callable[..., Run]) -> None:
+    """Labels that flipped between a model and one second prediction say nothing of those of another."""
+    others = [f"{folder}/{name}.zarr::labels" for name in ("worse", "pred")]
+    a, b = (run_of("pred", statistics=["churn"], other_pred=other) for other in others)
+    found = segpipe.compare(a, b, metrics=["churn"], intervals={"replicates": 100})
+    assert found.left_out == ("churn: the second predictions (other_pred) are not the same",)
+    assert found.statistics == ()
+
+
 def test_only_what_is_asked_for_is_compared(runs: dict[str, Run], run_of: Callable[..., Run]) -> None:
     """By the names of figures; a statistic that was counted otherwise is left out, and why is told."""
     quick = {"intervals": {"replicates": 100}}
