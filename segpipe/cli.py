@@ -34,6 +34,7 @@ from segpipe.errors import (
     InputError,
     Problem,
     SegpipeError,
+    memory_ran_out,
 )
 from segpipe.reports.text import finite, printable_lines
 
@@ -143,6 +144,8 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, SegpipeError):
         message = "\n".join([str(error), *getattr(error, "__notes__", [])])
         return type(error).__name__, message, error.exit_code
+    if isinstance(error, MemoryError):
+        return "MemoryError", str(memory_ran_out(error)), EXIT_INFRASTRUCTURE
     words = " ".join(str(error).split()) or "no further words"
     message = f"unexpected {type(error).__name__}: {words} ({TRACEBACK}=1 shows where)"
     return type(error).__name__, message, EXIT_INFRASTRUCTURE

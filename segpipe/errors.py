@@ -162,6 +162,16 @@ class WrongCountsError(InfrastructureError):
     """Counts that were kept are not those of a recount; they are replaced, so another try would hide it."""
 
 
+def memory_ran_out(error: MemoryError) -> InfrastructureError:
+    """Too little memory, in words; what was asked for is told where it is known."""
+    words = " ".join(str(error).split())
+    return InfrastructureError(
+        f"memory ran out{f' ({words})' if words else ''}; what was counted is kept. Use fewer workers or threads "
+        "at a time, a machine or workers with more memory, or stores with smaller chunks; `segpipe plan` shows "
+        "what a task needs"
+    )
+
+
 def first_of(texts: Sequence[str], number: int) -> str:
     """The first few of a number of things, and how many more there are.
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from segpipe.counts.counting import BucketPart, Counted
-from segpipe.errors import InfrastructureError, Problem, SegpipeError
+from segpipe.errors import InfrastructureError, Problem, SegpipeError, memory_ran_out
 from segpipe.execution.clusters import Pool
 
 Part = TypeVar("Part", bound=BucketPart)
@@ -89,6 +89,8 @@ def _done(work: Work, task: Task) -> Outcome:
         return work(task)
     except SegpipeError:
         raise
+    except MemoryError as error:
+        raise memory_ran_out(error) from None
     except Exception:
         return traceback.format_exc(limit=-20)
 

@@ -24,6 +24,7 @@ from segpipe.errors import (
     InputError,
     Problem,
     WrongCountsError,
+    memory_ran_out,
     problem_list,
 )
 from segpipe.execution.choose import choose_cluster, group_tasks
@@ -477,6 +478,8 @@ def _stage(run: Path, name: str) -> Iterator[None]:
             f"{name}: {error} ({run}); what was counted is kept: mend this and run the same command again"
         )
         raise InfrastructureError(message) from error
+    except MemoryError as error:
+        raise memory_ran_out(error) from error
     seconds = round(time.monotonic() - started, 3)
     write_state(run, {"timings": read_state(run).get("timings", {}) | {name: seconds}})
     log_event(run, "stage ended", stage=name, seconds=seconds)

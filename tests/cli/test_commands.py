@@ -322,6 +322,22 @@ def test_the_unexpected_is_one_line_and_how_to_see_more(
     assert "Traceback (most recent call last)" in segpipe("plan", config).err
 
 
+def test_memory_that_ran_out_is_told_with_what_to_do(
+    segpipe: Segpipe, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 4, and no type of Python's."""
+
+    def too_much(config: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(stages, "preview", too_much)
+    done = segpipe("plan", config)
+    assert done.code == 4
+    assert done.err.startswith(
+        "error: memory ran out; what was counted is kept. Use fewer workers or threads"
+    )
+
+
 def test_an_interrupt_goes_before_what_broke_because_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     """130 before 4 before 3 before 2: a worker that got the signal too is not the reason."""
 

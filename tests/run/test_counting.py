@@ -72,6 +72,21 @@ def test_counts_that_do_not_add_up_are_not_kept(pair: Path, monkeypatch: pytest.
     assert partials(pair / "results") == {}
 
 
+@pytest.mark.parametrize(("module", "name"), [(counting, "count_images"), (stages, "score_run")])
+def test_memory_that_ran_out_is_told_with_what_to_do(
+    pair: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    """Python's own error says nothing, NumPy's how much it asked for; in a worker and between the workers."""
+
+    def too_much(*given: Any, **named: Any) -> None:
+        raise MemoryError("Unable to allocate 9.77 TiB")
+
+    monkeypatch.setattr(module, name, too_much)
+    words = r"^memory ran out \(Unable to allocate 9.77 TiB\); what was counted is kept. Use fewer workers"
+    with pytest.raises(InfrastructureError, match=words):
+        evaluate(pair_config(pair))
+
+
 def test_bucket_cut_in_parts_is_joined_without_reading(pair: Path, reads: list[str]) -> None:
     """A task whose worker was lost by chance and whose halves were counted then: the same bytes."""
     run = stages.start(pair_config(pair))
