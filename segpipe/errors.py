@@ -166,9 +166,9 @@ def memory_ran_out(error: MemoryError) -> InfrastructureError:
     """Too little memory, in words; what was asked for is told where it is known."""
     words = " ".join(str(error).split())
     return InfrastructureError(
-        f"memory ran out{f' ({words})' if words else ''}; what was counted is kept. Use fewer workers or threads "
-        "at a time, a machine or workers with more memory, or stores with smaller chunks; `segpipe plan` shows "
-        "what a task needs"
+        f"memory ran out{f' ({words})' if words else ''}; what was counted is kept. Use fewer workers or "
+        "threads at a time, a machine or workers with more memory, or stores with smaller chunks; "
+        "`segpipe plan` shows what a task needs"
     )
 
 
