@@ -333,9 +333,7 @@ def test_memory_that_ran_out_is_told_with_what_to_do(
     monkeypatch.setattr(stages, "preview", too_much)
     done = segpipe("plan", config)
     assert done.code == 4
-    assert done.err.startswith(
-        "error: memory ran out; what was counted is kept. Use fewer workers or threads"
-    )
+    assert done.err.startswith("error: memory ran out; what was counted is kept. Use fewer workers")
 
 
 def test_an_interrupt_goes_before_what_broke_because_of_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,8 @@ def test_memory_that_ran_out_is_told_with_what_to_do(
     """Python's own error says nothing, NumPy's how much it asked for; in a worker and between the workers."""
 
     def too_much(*given: Any, **named: Any) -> None:
-        raise MemoryError("Unable to allocate 9.77 TiB")
+        message = "Unable to allocate 9.77 TiB"
+        raise MemoryError(message)
 
     monkeypatch.setattr(module, name, too_much)
     words = r"^memory ran out \(Unable to allocate 9.77 TiB\); what was counted is kept. Use fewer workers"
