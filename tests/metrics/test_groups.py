@@ -57,12 +57,14 @@ def test_each_group_is_a_binary_problem(invalid_pred: str) -> None:
     scores = score_class_groups(matrix_of(truth, pred), classes, rules)
     assert scores is not None
     assert classes.groups_overlap
+    valid = (truth < 5) & ((pred != 6) | (invalid_pred == "count_as_miss"))
+    assert scores.areas.valid == valid.sum()
     for number, members in enumerate([(0, 1, 2), (1, 2), (3,)]):
-        valid = (truth < 5) & ((pred != 6) | (invalid_pred == "count_as_miss"))
         true, predicted = np.isin(truth, members) & valid, np.isin(pred, members) & valid
         assert scores.areas.hit[number] == (true & predicted).sum()
         assert scores.areas.truth[number] == true.sum()
         assert scores.areas.pred[number] == predicted.sum()
+        assert scores.areas.rest[number] == (valid & ~true & ~predicted).sum()
         if true.any():
             union = (true | predicted).sum()
             assert scores.per_class["iou"][number] == pytest.approx((true & predicted).sum() / union)
