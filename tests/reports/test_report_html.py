@@ -428,6 +428,8 @@ def test_curves_are_of_the_classes_of_the_lowest_average_precision() -> None:
     assert "the 12 of 14 classes of the lowest average precision" in shown(root)
     places = [one.get("points", "").split(" ") for one in root.iter("polyline")]
     assert all(len(points) == 4 for points in places)
+    dots = [shown(one) for one in root.iter("circle")]
+    assert dots == [f"threshold 0.75: recall 1.0000, precision {at / (at + 1):.4f}" for at in range(1, 13)]
 
 
 def test_components_are_told_by_size() -> None:

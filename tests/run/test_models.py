@@ -68,6 +68,16 @@ def test_truth_is_read_once_for_all_models(models: Path, reads: Counter[str]) ->
     assert reads["c"] > 0
 
 
+def test_what_is_counted_anew_is_read_once_for_each_model(models: Path, reads: Counter[str]) -> None:
+    """Each model is compared in its own turn, and not counted along with another one before."""
+    evaluate_models(pair_config(models, also=also(models, "b")))
+    first = dict(reads)
+    reads.clear()
+    anew: dict[str, Any] = {"results": f"{models}/anew", "cache": {"use": False}}
+    evaluate_models(pair_config(models, also=also(models, "b"), **anew))
+    assert reads == {**first, "truth": 2 * first["truth"]}
+
+
 def test_every_model_has_the_figures_that_it_has_alone(models: Path) -> None:
     """In the same bytes, with threads as with one thread."""
     together = evaluate_models(pair_config(models, also=also(models, *ALSO)))
