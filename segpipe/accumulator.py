@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segpipe.classes import ClassList, LabelRules
+from segpipe.classes import ClassList, rules_of_sides
 from segpipe.errors import ArrayError, ConfigError
 from segpipe.kernels.confusion import count_confusion
 from segpipe.kernels.positions import find_invalid
@@ -65,8 +65,9 @@ class ConfusionAccumulator:
                 message = f"invalid_{side}: found {self._invalid[side]!r}, expected one of {', '.join(known)}"
                 raise ConfigError(message)
         self._strange: dict[str, int] = {}
-        self._truth_rules = LabelRules.of(num_classes, remap=remap, no_class=ignore_labels)
-        self._pred_rules = LabelRules.of(num_classes, remap=remap, no_class=void_labels)
+        self._truth_rules, self._pred_rules = rules_of_sides(
+            num_classes, ignore_labels=ignore_labels, void_labels=void_labels, remap=remap
+        )
         self.reset()
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.classes import ClassList, LabelRules
+from segpipe.classes import ClassList, LabelRules, rules_of_sides
 from segpipe.errors import ArrayError
 from segpipe.kernels.confusion import count_confusion, require_labels, require_same_shape
 
@@ -52,7 +52,7 @@ def confusion(
     Raises:
         ShapeError: the shapes differ.
         ArrayError: a dtype is no integer; dimensions or coordinates differ; only one side is a DataArray.
-        ConfigError: the settings contradict each other.
+        ConfigError: a setting is of a wrong kind, or the settings contradict each other.
 
     >>> confusion([0, 0, 1, 255], [0, 1, 1, 1], num_classes=2, ignore_labels=[255])
     array([[1, 1, 0, 0],
@@ -60,10 +60,7 @@ def confusion(
            [0, 1, 0, 0],
            [0, 0, 0, 0]])
     """
-    rules = (
-        LabelRules.of(num_classes, remap=remap, no_class=ignore_labels),
-        LabelRules.of(num_classes, remap=remap, no_class=void_labels),
-    )
+    rules = rules_of_sides(num_classes, ignore_labels=ignore_labels, void_labels=void_labels, remap=remap)
     if _comes_from(truth, "xarray") or _comes_from(pred, "xarray"):
         return _of_data_arrays(truth, pred, rules)
     return _of_arrays(truth, pred, rules)

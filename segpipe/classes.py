@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Any
 
 from segpipe.errors import ConfigError
 
@@ -161,3 +163,50 @@ class LabelRules:
 
     def __hash__(self) -> int:
         return hash((self.num_classes, tuple(map(tuple, self.identity))))
+
+
+def rules_of_sides(
+    num_classes: int,
+    *,
+    ignore_labels: Iterable[int] = (),
+    void_labels: Iterable[int] = (),
+    remap: Mapping[int, int] | None = None,
+) -> tuple[LabelRules, LabelRules]:
+    """The rules of truth and of pred from settings that were handed over in Python, which may be anything.
+
+    Raises:
+        ConfigError: a setting that is no whole number, list of these or mapping; see `LabelRules.of`.
+
+    >>> [rules.code(255) for rules in rules_of_sides(2, ignore_labels=[255])]
+    [2, 3]
+    """
+    own, number = _mapping(remap), _whole(num_classes, "num_classes")
+    ignored, void = _labels(ignore_labels, "ignore_labels"), _labels(void_labels, "void_labels")
+    return LabelRules.of(number, remap=own, no_class=ignored), LabelRules.of(number, remap=own, no_class=void)
+
+
+def _mapping(remap: Any) -> dict[int, int] | None:
+    if remap is None:
+        return None
+    if not isinstance(remap, Mapping):
+        message = f"remap: found {remap!r:.80}, expected a mapping such as {{7: 0}}, from labels to class ids"
+        raise ConfigError(message)
+    return {_whole(raw, "remap"): _whole(name, "remap") for raw, name in remap.items()}
+
+
+def _labels(values: Any, key: str) -> tuple[int, ...]:
+    """Several labels; one number alone is none of the ways to say them, as in a configuration."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        message = f"{key}: found {values!r:.80}, expected a list of labels such as [255]"
+        raise ConfigError(message)
+    return tuple(_whole(value, key) for value in values)
+
+
+def _whole(value: Any, key: str) -> int:
+    """A whole number of Python or NumPy; a truth value is none."""
+    number: Any = None if isinstance(value, bool) else value
+    try:
+        return operator.index(number)
+    except TypeError:
+        message = f"{key}: found {value!r:.80}, expected whole numbers"
+        raise ConfigError(message) from None

@@ -12,8 +12,9 @@ import pytest
 import xarray as xr
 from sklearn.metrics import confusion_matrix
 
+from segpipe.accumulator import ConfusionAccumulator
 from segpipe.arrays import confusion
-from segpipe.errors import ArrayError, ShapeError
+from segpipe.errors import ArrayError, ConfigError, ShapeError
 
 SHAPE = (4, 30, 50)
 DIMS = ("image", "y", "x")
@@ -45,6 +46,34 @@ def test_it_is_scikit_learn_s_matrix_with_two_codes_more(label_maps):
 
 def test_lists_and_single_images_are_arrays_too():
     assert confusion([[0, 1]], [[1, 1]], 2)[:2, :2].tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("face", [lambda **given: confusion([0], [0], **given), ConfusionAccumulator])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ignore_labels": 255}, r"ignore_labels: found 255, expected a list of labels such as \[255\]"),
+        ({"void_labels": None}, "void_labels: found None, expected a list of labels"),
+        ({"ignore_labels": "255"}, "ignore_labels: found '255', expected a list of labels"),
+        ({"ignore_labels": [1.5]}, "ignore_labels: found 1.5, expected whole numbers"),
+        ({"ignore_labels": [True]}, "ignore_labels: found True, expected whole numbers"),
+        ({"num_classes": "3"}, "num_classes: found '3', expected whole numbers"),
+        ({"num_classes": 3.0}, "num_classes: found 3.0, expected whole numbers"),
+        ({"num_classes": 0}, "num_classes: found 0, expected 1 to 65533"),
+        ({"remap": [(7, 0)]}, r"remap: found \[\(7, 0\)\], expected a mapping such as {7: 0}"),
+        ({"remap": {7: "road"}}, "remap: found 'road', expected whole numbers"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_told_by_their_name(face, settings, words):
+    """With the same words wherever the settings are given."""
+    with pytest.raises(ConfigError, match=words):
+        face(**{"num_classes": 3, **settings})
+
+
+def test_settings_may_be_numbers_of_numpy():
+    labels = np.array([255, 254], np.uint8)
+    given = {"ignore_labels": labels, "remap": {np.int64(7): np.uint8(0)}}
+    assert confusion([7, 255], [7, 7], np.int32(1), **given)[:, 0].tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize("lazy", ["truth", "pred", "both"])
