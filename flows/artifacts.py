@@ -71,6 +71,10 @@ class ArtifactProgress:
         """A warning goes to the run's log."""
         get_run_logger().warning("%s", text)
 
+    def remark(self, text: str) -> None:
+        """A line of the run's log."""
+        get_run_logger().info("%s", text)
+
     def _percent(self) -> float:
         return 100 * self._done.pixels / self._total.pixels if self._total.pixels else 100.0
 
@@ -121,6 +125,11 @@ class Both:
         """Something that the user should know."""
         for progress in self._both:
             progress.note(text)
+
+    def remark(self, text: str) -> None:
+        """Nothing to worry about."""
+        for progress in self._both:
+            progress.remark(text)
 
 
 def shortened(markdown: str, where: str, limit_bytes: int = MARKDOWN_BYTES) -> str:

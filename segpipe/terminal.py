@@ -234,6 +234,10 @@ class PlainProgress:
         """A warning."""
         self._say(f"warning: {printable(text)}")
 
+    def remark(self, text: str) -> None:
+        """Nothing to worry about."""
+        self._say(printable(text))
+
     def _say(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
@@ -287,6 +291,10 @@ class LiveProgress:
     def note(self, text: str) -> None:
         """A warning."""
         self._bars.console.print(Text(f"warning: {printable(text)}", style="yellow"))
+
+    def remark(self, text: str) -> None:
+        """Nothing to worry about."""
+        self._bars.console.print(Text(printable(text)))
 
 
 @contextmanager

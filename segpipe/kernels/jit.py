@@ -11,11 +11,15 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_TOLD: list[Callable[[], None]] = []
+"""Who is told that something is compiled."""
 
 
 def compiled(function: Function) -> Function:
@@ -42,9 +46,51 @@ def inlined(function: Function) -> Function:
     return _jit(function, forceinline=True)
 
 
+@contextmanager
+def told_of_compiling(tell: Callable[[str], None]) -> Iterator[None]:
+    """While it lasts, say once if machine code has to be made: that takes seconds, loading it does not.
+
+    `tell` is called in the thread that compiles, in the context of this one.
+    """
+    context = copy_context()
+
+    def once() -> None:
+        _TOLD.remove(once)
+        folder = cache_folder()
+        kept = f"once; kept in {folder}" if folder else "every time: no folder to keep it in"
+        context.run(tell, f"compiling for this machine, {kept}")
+
+    _TOLD.append(once)
+    try:
+        yield
+    finally:
+        if once in _TOLD:
+            _TOLD.remove(once)
+
+
+@cache
+def _listen() -> None:
+    """Hear of Numba when it compiles something of ours; what it finds in its cache is no such event."""
+    from numba.core import event
+
+    register: Any = event.register
+
+    class Compiling(event.Listener):
+        def on_start(self, event: Any) -> None:
+            if event.data["dispatcher"].py_func.__module__.startswith("segpipe."):
+                for tell in list(_TOLD):
+                    tell()
+
+        def on_end(self, event: Any) -> None:
+            """It has been told already."""
+
+    register("numba:compile", Compiling())
+
+
 def _jit(function: Function, **options: bool) -> Function:
     import numba
 
+    _listen()
     njit: Any = numba.njit
     return cast(Function, njit(boundscheck=False, error_model="numpy", **options)(function))
 

@@ -21,7 +21,7 @@ class Work:
 
 
 class Progress(Protocol):
-    """Called in the driving thread only."""
+    """Called in the driving thread only, but for `remark`."""
 
     def stage(self, name: str) -> None:
         """A stage begins: plan, count, reduce, score, gate, report, publish."""
@@ -37,6 +37,9 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """Something that the user should know."""
+
+    def remark(self, text: str) -> None:
+        """Why something takes its time; nothing is wrong. Called in any thread, in the driver's context."""
 
 
 class Silent:
@@ -55,6 +58,9 @@ class Silent:
         """Nothing."""
 
     def note(self, text: str) -> None:
+        """Nothing."""
+
+    def remark(self, text: str) -> None:
         """Nothing."""
 
 

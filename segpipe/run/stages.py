@@ -30,6 +30,7 @@ from segpipe.errors import (
 from segpipe.execution.choose import choose_cluster, group_tasks
 from segpipe.execution.clusters import Pool
 from segpipe.execution.loop import run_tasks
+from segpipe.kernels.jit import told_of_compiling
 from segpipe.metrics.conventions.scoring import (
     ConventionScore,
     chosen_conventions,
@@ -217,7 +218,7 @@ def _count(
     try:
         if left and not stop():
             cluster = choose_cluster(config.cluster, planned.estimate_s)
-            with cluster.open() as pool:
+            with told_of_compiling(progress.remark), cluster.open() as pool:
                 tasks = group_tasks(left, min(planned.tasks, len(left)))
                 work = partial(count_task, str(run))
                 run_tasks(pool, work, tasks, lambda bucket: _ids(run, bucket), on_done, stop)

@@ -88,7 +88,8 @@ def test_without_a_terminal_progress_is_plain_and_with_one_it_is_live() -> None:
     with shown_progress(stream) as progress:
         assert isinstance(progress, PlainProgress)
         progress.note("a\x1b[2Jb\nc")
-    assert stream.getvalue() == "warning: a [2Jb c\n"
+        progress.remark("compiling\x1b[2J")
+    assert stream.getvalue() == "warning: a [2Jb c\ncompiling [2J\n"
     with shown_progress(Terminal()) as progress:
         assert isinstance(progress, LiveProgress)
 

@@ -265,4 +265,8 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _is_progress(line: str) -> bool:
-    return line.endswith("...") or (" images, " in line and line[:1].isdigit()) or line.startswith("counted ")
+    return (
+        line.endswith("...")
+        or (" images, " in line and line[:1].isdigit())
+        or line.startswith(("counted ", "compiling "))
+    )

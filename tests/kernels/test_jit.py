@@ -13,13 +13,17 @@ from segpipe.kernels import jit
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COUNT = """
-import sys
+import contextvars, sys
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from segpipe.classes import LabelRules
 from segpipe.kernels.confusion import count_confusion
+from segpipe.kernels.jit import told_of_compiling
 assert "numba" not in sys.modules, "numba is loaded before counting"
-nothing = np.zeros((1, 1), np.uint8)
-count_confusion(nothing, nothing, LabelRules.of(1), LabelRules.of(1))
+who, nothing, rules = contextvars.ContextVar("who"), np.zeros((1, 1), np.uint8), LabelRules.of(1)
+who.set("driver:")
+with told_of_compiling(lambda words: print(who.get(), words)), ThreadPoolExecutor(1) as pool:
+    pool.submit(count_confusion, nothing, nothing, rules, rules).result()
 from segpipe.kernels import _runs
 stats = _runs._count_images.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), len(_runs._count_images.signatures))
@@ -42,8 +46,10 @@ def run_python(code: str, **environment: str) -> str:
 
 
 def test_a_second_process_loads_what_the_first_compiled(tmp_path):
+    """The first says once that it compiles, in the context of who asked; the second has nothing to tell."""
     folder = tmp_path / "numba"
-    run_python(COUNT, NUMBA_CACHE_DIR=str(folder))
+    told, _ = run_python(COUNT, NUMBA_CACHE_DIR=str(folder)).splitlines()
+    assert told == f"driver: compiling for this machine, once; kept in {folder}"
     assert list(folder.rglob("*.nbi"))
     assert run_python(COUNT, NUMBA_CACHE_DIR=str(folder)) == "1 0 1"
 
