@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from importlib.resources import files
@@ -93,7 +94,9 @@ def facts() -> dict[str, Any]:
     own = psutil.Process()
     listens = [found.laddr.ip for found in own.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
     limits = {name: os.environ.get(name) for name in THREAD_LIMITS}
-    return {"limits": limits, "numba": numba.get_num_threads(), "listens": listens, "pid": own.pid}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    told = {"numba": numba.get_num_threads(), "listens": listens, "pid": own.pid}
+    return {"limits": limits, "deaf to Ctrl-C": signal.SIGINT in blocked, **told}
 
 
 def test_local_workers_use_one_thread_listen_on_loopback_and_end_with_the_cluster() -> None:
@@ -105,6 +108,8 @@ def test_local_workers_use_one_thread_listen_on_loopback_and_end_with_the_cluste
     assert cluster.__exit__(KeyError, KeyError(), None) is not True
     assert found["limits"] == dict(THREAD_LIMITS)
     assert found["numba"] == 1
+    assert found["deaf to Ctrl-C"], "from before it imports anything: then a traceback would be printed"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert set(found["listens"]) == {"127.0.0.1"}
     listening = [each.laddr.ip for each in here if each.status == psutil.CONN_LISTEN]
     assert listening

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 import psutil
 from pydantic import Field
@@ -50,22 +52,23 @@ class Local(DaskOptions):
 
         from segpipe.execution.clusters.dask_pool import DASK_SETTINGS, LOOPBACK_DASHBOARD, cluster_pool
 
-        # Ctrl-C reaches every process of the terminal; it is for the driver to end its workers.
-        preload = [*dask.config.get("distributed.worker.preload"), "segpipe.execution.clusters.no_interrupts"]
-        with dask.config.set({**DASK_SETTINGS, "distributed.worker.preload": preload}):
-            cluster = started(
-                lambda: distributed.LocalCluster(
-                    n_workers=self.slots(),
-                    threads_per_worker=1,
-                    memory_limit=self.memory_per_slot(),
-                    host="127.0.0.1",
-                    dashboard_address=LOOPBACK_DASHBOARD,
-                    silence_logs=logging.CRITICAL,
-                ),
-                START_S,
-                WHAT,
-                ADVICE,
+        def make() -> distributed.LocalCluster:
+            # Ctrl-C reaches every process of the terminal; it is for the driver to end its workers. What is
+            # blocked in this thread is so in all that it starts, and in workers from their first moment on.
+            # The first process that is started brings a tracker along, which would unblock it (Python 3.11).
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            return distributed.LocalCluster(
+                n_workers=self.slots(),
+                threads_per_worker=1,
+                memory_limit=self.memory_per_slot(),
+                host="127.0.0.1",
+                dashboard_address=LOOPBACK_DASHBOARD,
+                silence_logs=logging.CRITICAL,
             )
+
+        with dask.config.set(DASK_SETTINGS):
+            cluster = started(make, START_S, WHAT, ADVICE)
             no_workers = f"{WHAT} had no worker within {START_S} s. {ADVICE}"
             with cluster_pool(
                 cluster,
