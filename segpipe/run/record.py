@@ -18,6 +18,7 @@ from typing import Any
 from segpipe.config import PARTIALS_FOLDER, EvaluationConfig, load_config
 from segpipe.counts.partials import PartialStore, write_atomically
 from segpipe.errors import ConfigError, InfrastructureError
+from segpipe.planning.plan_file import written_at
 
 RUN_NAME = "run.json"
 CONFIG_NAME = "config.resolved.yaml"
@@ -70,10 +71,15 @@ def _take_number(runs: Path) -> int:
         return number
 
 
-@lru_cache(maxsize=4)
 def run_config(run: Path) -> EvaluationConfig:
     """The configuration that a run was started with."""
-    return load_config(run / CONFIG_NAME)
+    path = run / CONFIG_NAME
+    return _config(path, written_at(path) if path.is_file() else ())
+
+
+@lru_cache(maxsize=4)
+def _config(path: Path, written: tuple[int, ...]) -> EvaluationConfig:
+    return load_config(path)
 
 
 def partials_of(config: EvaluationConfig) -> PartialStore:

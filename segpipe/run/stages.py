@@ -41,7 +41,7 @@ from segpipe.metrics.rules import ScoringRules
 from segpipe.metrics.scores import Scores
 from segpipe.planning.bucket import Bucket
 from segpipe.planning.plan import Plan, make_plan
-from segpipe.planning.plan_file import missing_keys, read_buckets
+from segpipe.planning.plan_file import missing_keys, read_buckets, written_at
 from segpipe.reports.base import ReportInput, write_reports
 from segpipe.reports.summary import RunSummary
 from segpipe.reports.text import write_json as write_report
@@ -327,9 +327,13 @@ def score(run: Path) -> None:
         write_scores(run / RESULTS_NAME, _scores(run))
 
 
-@lru_cache(maxsize=1)
 def _scores(run: Path) -> Scores:
     """The scores of a run; kept for the stage that follows in the same process."""
+    return _scored(run, written_at(run / PLAN_NAME))
+
+
+@lru_cache(maxsize=1)
+def _scored(run: Path, planned: tuple[int, ...]) -> Scores:
     config = run_config(run)
     scores = score_run(run / RESULTS_NAME, scoring_rules(config))
     return replace(scores, conventions=_conventions(ResultsReader(run / RESULTS_NAME), config))

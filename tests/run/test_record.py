@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
 from segpipe.counts.partials import Partial, PartialStore
 from segpipe.errors import InfrastructureError, InputError
-from segpipe.run import latest, stages
+from segpipe.run import latest, record, stages
 from segpipe.run.evaluate import evaluate
 from segpipe.run.latest import publish_latest
 from segpipe.run.record import create_run, read_json, read_state
@@ -115,6 +116,26 @@ def test_another_truth_under_the_same_names_is_counted_anew(pair: Path, tmp_path
     assert read_json(second / "counted.json")["counted"] == 4
     assert second.parent == first.parent
     assert figures(second) == figures(evaluate(pair_config(other, results=f"{pair}/fresh")))
+
+
+def test_a_run_under_the_name_of_a_deleted_one_is_not_taken_for_it(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that are deleted and made again within a second, in one process, as in a notebook."""
+
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Still:
+            return cls(2026, 11, 29, tzinfo=tz)
+
+    monkeypatch.setattr(record, "datetime", Still)
+    first = evaluate(pair_config(pair))
+    shutil.rmtree(pair / "results")
+    excluded = {"exclude_classes": ["sky"]}
+    second = evaluate(pair_config(pair, **excluded))
+    assert second == first
+    fresh = evaluate(pair_config(pair, results=f"{pair}/fresh", **excluded))
+    assert figures(second) == figures(fresh)
 
 
 def test_retried_stage_counts_only_what_is_left(pair: Path, reads: list[str]) -> None:
