@@ -42,7 +42,7 @@ class MaintenanceConfig(Frozen):
 
     Attributes:
         results: the folder of the results.
-        dry_run: only tell what would be removed.
+        dry_run: only tell what would be removed and written.
         keep_days: partials that no run names are kept for so many days.
         verify_buckets: so many buckets of the latest run of each model are counted again and compared, the
             confusion matrix and every statistic.
@@ -97,10 +97,11 @@ class Maintained:
         """For people."""
         done, seen = self.collected, self.verified
         verb = "would be removed" if self.dry_run or done.postponed else "removed"
+        wrote = "would be written" if self.dry_run else "written"
         lines = [
             f"- partials: {done.kept:,} named by {done.runs:,} runs ({done.kept_bytes:,} bytes), "
             f"{done.young:,} young, {done.removed:,} {verb} ({done.removed_bytes:,} bytes)",
-            f"- history: {self.rows:,} missing rows written",
+            f"- history: {self.rows:,} missing rows {wrote}",
             f"- verified: {seen.buckets:,} buckets counted again ({seen.partials:,} partials), "
             f"{seen.changed:,} changed since, {seen.runs:,} runs compared with their manifest",
             *([f"- nothing was removed: {done.postponed}"] if done.postponed else []),
@@ -139,7 +140,7 @@ def run_maintenance(
         message = f"results: no such folder {config.results!r}; name the one that evaluations write to"
         raise ConfigError(message)
     with hold(Path(config.results) / LEASE_NAME, "maintenance", waiting=note):
-        rows = repair_history(Path(config.results))
+        rows = repair_history(Path(config.results), dry_run=config.dry_run)
         collected = (collect or collect_partials)(config)
         return Maintained(config.dry_run, rows, collected, (verify or verify_sample)(config))
 
@@ -163,8 +164,12 @@ def verify_sample(config: MaintenanceConfig) -> Verified:
     return verify_latest(Path(config.results), config.verify_buckets, seed)
 
 
-def repair_history(results: Path) -> int:
+def repair_history(results: Path, *, dry_run: bool = False) -> int:
     """Write the rows of published runs that have none, as when a run was killed in its last moment.
+
+    Args:
+        results: the folder of the results.
+        dry_run: only count them.
 
     Returns:
         How many there were.
@@ -173,10 +178,12 @@ def repair_history(results: Path) -> int:
     for folder in model_folders(results):
         for run in published_runs(folder):
             if not has_row(run):
+                rows += 1
+                if dry_run:
+                    continue
                 state = read_state(run).get("state")
                 # A run that did not come to its end has not moved `latest`.
                 add_row(run, state if state in ("complete", "gate_failed") else "incomplete")
-                rows += 1
     return rows
 
 

@@ -151,6 +151,9 @@ def test_partials_of_further_statistics_are_named(tmp_path: Path) -> None:
 def test_missing_rows_are_written_again(folder: Path) -> None:
     (row,) = read_history(folder / "results")
     shutil.rmtree(folder / "results/suite/model/history")
+    dry = maintained(folder, dry_run=True)
+    assert (dry.rows, read_history(folder / "results")) == (1, [])
+    assert "history: 1 missing rows would be written" in dry.text()
     assert maintained(folder).rows == 1
     assert read_history(folder / "results") == [row]
     assert maintained(folder).rows == 0
