@@ -240,22 +240,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
         yield "Neither store has image ids: images were matched by their position."
     yield from _suspicious(plan.config)
     for name, images in plan.inventory.image_sets.items():
-        yield from (
-            f"Metadata of {name} left out: {column}: {why}." for column, why in images.left_out.items()
-        )
-        bare = [array.path or images.store for array in images.arrays if not array.has_checksum]
-        if bare:
-            which = bare[0] if len(bare) == 1 else f"{len(bare)} arrays, {bare[0]} among them"
-            yield (
-                f"The chunks of {name} carry no checksum ({which}): a damaged bit would be read as other "
-                "labels unseen. Write with a checksum (crc32c, or zstd with checksum)."
-            )
-        if images.never_written is not None:
-            yield (
-                f"The writer of {name} ({images.store}) has not finished: what its record tells of is "
-                "evaluated as it is now. Call finish() of the writer, which looks for what is missing."
-            )
-        yield from _bulk(name, images)
+        yield from _warnings_of_array(name, images)
     if plan.inventory.metadata_left_out:
         names = first_of(
             list(map(repr, plan.inventory.metadata_left_out[:3])), len(plan.inventory.metadata_left_out)
@@ -274,6 +259,24 @@ def _warnings(plan: Plan) -> Iterator[str]:
             f"Chunks are read {plan.amplification:.1f} times on average, because truth and pred are chunked "
             "or ordered differently; rewriting one of them like the other makes the evaluation faster."
         )
+
+
+def _warnings_of_array(name: str, images: ImageSet) -> Iterator[str]:
+    """What one of the arrays lacks: metadata, checksums, the end of its writing; and what it costs."""
+    yield from (f"Metadata of {name} left out: {column}: {why}." for column, why in images.left_out.items())
+    bare = [array.path or images.store for array in images.arrays if not array.has_checksum]
+    if bare:
+        which = bare[0] if len(bare) == 1 else f"{len(bare)} arrays, {bare[0]} among them"
+        yield (
+            f"The chunks of {name} carry no checksum ({which}): a damaged bit would be read as other "
+            "labels unseen. Write with a checksum (crc32c, or zstd with checksum)."
+        )
+    if images.never_written is not None:
+        yield (
+            f"The writer of {name} ({images.store}) has not finished: what its record tells of is "
+            "evaluated as it is now. Call finish() of the writer, which looks for what is missing."
+        )
+    yield from _bulk(name, images)
 
 
 def _suspicious(config: EvaluationConfig) -> Iterator[str]:

@@ -112,7 +112,11 @@ def reduce_partials(
             bucket = planned.bucket
             gathered = gatherer.of(bucket)
             if gathered is not None:
-                _append(writer, bucket, gathered, config, fill_declared, columns, start, found)
+                verdict = judge(bucket, gathered.partial, config, fill_declared)
+                cells = _scored(verdict)
+                row = {name: start + at for at, name in enumerate(bucket.ids)}
+                _append(writer, gathered, verdict.keep, cells, columns, row)
+                _tally(found, verdict, cells, config, fill_declared)
             start += len(bucket.ids)
     found.quarantined_images, found.quarantined_pixels = gatherer.images, gatherer.pixels
     found.recounted, found.quarantined = gatherer.recounted, gatherer.quarantined
@@ -126,18 +130,40 @@ def reduce_partials(
     return found
 
 
+def _scored(verdict: Verdict) -> ConfusionCells:
+    """The counts of the images that are kept, with their weights if there are some."""
+    judged, keep = verdict.judged, verdict.keep
+    cells = judged.cells.take(keep)
+    return cells if judged.weighted is None else cells.with_weights(judged.weighted.take(keep))
+
+
 def _append(
     writer: ResultsWriter,
-    bucket: Bucket,
     gathered: Gathered,
+    keep: NDArray[np.int64],
+    cells: ConfusionCells,
+    columns: dict[str, NDArray[Any]],
+    row: dict[str, int],
+) -> None:
+    """Write the images of a bucket that are kept; `row` is the place of an image in the metadata columns."""
+    ids = [gathered.partial.ids[image] for image in keep]
+    rows = [row[name] for name in ids]
+    sums = {
+        stored_field(name, field): values[keep]
+        for name, counted in gathered.statistics.items()
+        for field, values in counted.counts.items()
+    }
+    writer.append(ids, cells, {name: values[rows] for name, values in columns.items()}, sums)
+
+
+def _tally(
+    found: Reduction,
+    verdict: Verdict,
+    cells: ConfusionCells,
     config: EvaluationConfig,
     fill_declared: dict[Side, bool],
-    columns: dict[str, NDArray[Any]],
-    start: int,
-    found: Reduction,
 ) -> None:
-    partial = gathered.partial
-    verdict = judge(bucket, partial, config, fill_declared)
+    """Add a bucket to what was found."""
     judged, keep = verdict.judged, verdict.keep
     if config.missing_chunks == "skip":
         found.skipped += verdict.absent
@@ -146,21 +172,6 @@ def _append(
         found.absent += verdict.absent
     found.invalid += verdict.invalid
     found.wrong_weights += verdict.wrong_weights
-    place = {name: start + at for at, name in enumerate(bucket.ids)}
-    rows = [place[partial.ids[image]] for image in keep]
-    cells = judged.cells.take(keep)
-    if judged.weighted is not None:
-        cells = cells.with_weights(judged.weighted.take(keep))
-    writer.append(
-        [partial.ids[image] for image in keep],
-        cells,
-        {name: values[rows] for name, values in columns.items()},
-        {
-            stored_field(name, field): values[keep]
-            for name, sums in gathered.statistics.items()
-            for field, values in sums.counts.items()
-        },
-    )
     found.images += len(keep)
     found.pixels += int(cells.in_pixels.counts.sum())
     for column, side in enumerate(SIDES):

@@ -6,12 +6,13 @@ import gc
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Literal
 
 from segpipe.config import SIDES, EvaluationConfig, Side
 from segpipe.counts.counting import PARTS_NAME, PLAN_NAME, Counted, count_task, read_context
@@ -171,53 +172,64 @@ def count(
     with _stage(run, "count"):
         if companions:
             replace(read_context(run), companions=tuple(map(str, companions))).write(run)
-        summary, changed, differing = _count(run, progress, until)
+        summary, results = _count(run, progress, until)
         write_json(run / COUNTED_NAME, asdict(summary))
         if summary.stopped and len(summary.given_up) == summary.buckets:
             message = f"nothing was counted before the deadline\n{problem_list(summary.quarantined)}"
             raise IncompleteError(message, summary.quarantined)
-        if changed:
+        if changed := _each(results, "changed"):
             raise InputChangedError(changed)
+        differing = _each(results, "differing")
         if differing and read_context(run).recount.trusted:
             message = f"counts that were kept are wrong: {problem_list(differing)}"
             raise WrongCountsError(message)
         return summary
 
 
-def _count(
-    run: Path, progress: Progress, until: datetime | None
-) -> tuple[CountSummary, list[Problem], list[Problem]]:
-    """Count; what was done, what changed meanwhile, and which counts that were there were wrong."""
-    config, planned = run_config(run), _planned(run)
-    left, since = _left(run)
-    # Parts of an earlier try of this stage: what they hold is counted anew.
-    shutil.rmtree(run / PARTS_NAME, ignore_errors=True)
-    total = Work(planned.images, planned.pixels, planned.stored_bytes)
-    done = Work(
-        planned.images - planned.images_left,
-        planned.pixels - planned.pixels_left,
-        planned.stored_bytes - planned.stored_bytes_left,
-    )
-    done = sum(map(_work, since), done)
-    results: list[Counted] = []
+def _count(run: Path, progress: Progress, until: datetime | None) -> tuple[CountSummary, list[Counted]]:
+    """Count; what was done, and what became of each part."""
+    started = time.monotonic()
 
     def stop() -> bool:
         return until is not None and datetime.now(UTC) >= until
 
+    results = _count_left(run, progress, stop)
+    given_up = {counted.bucket for counted in results if counted.quarantined}
+    # What was running when the time came may have been kept all the same.
+    done = {counted.bucket for counted in results}
+    late = sorted(set(_left(run)[0]) - given_up - done) if stop() else []
+    planned = _planned(run)
+    summary = CountSummary(
+        buckets=planned.buckets,
+        hits=planned.hits,
+        counted=len(done),
+        images=sum(counted.images for counted in results),
+        pixels=sum(counted.pixels for counted in results),
+        quarantined=[*_each(results, "quarantined"), *_too_late(run, late, until)],
+        given_up=sorted(given_up.union(late)),
+        stopped=bool(late),
+        seconds=time.monotonic() - started,
+    )
+    return summary, results
+
+
+def _count_left(run: Path, progress: Progress, stop: Callable[[], bool]) -> list[Counted]:
+    """Count what has no counts yet, until there is nothing left or it is time to stop."""
+    planned = _planned(run)
+    left, since = _left(run)
+    # Parts of an earlier try of this stage: what they hold is counted anew.
+    shutil.rmtree(run / PARTS_NAME, ignore_errors=True)
+    results: list[Counted] = []
+
     def on_done(counted: Counted) -> None:
         results.append(counted)
         _log_counted(run, counted)
-        for problem in counted.quarantined:
-            progress.note(f"quarantined: {problem.sentence()}")
-        for problem in counted.differing:
-            progress.note(f"replaced: {problem.sentence()}")
-        progress.advance(Work(counted.images, counted.pixels, counted.stored_bytes))
+        _tell_counted(progress, counted)
 
-    started = time.monotonic()
-    progress.begin(total, done)
+    progress.begin(*_work_of(planned, since))
     try:
         if left and not stop():
-            cluster = choose_cluster(config.cluster, planned.estimate_s)
+            cluster = choose_cluster(run_config(run).cluster, planned.estimate_s)
             with told_of_compiling(progress.remark), cluster.open() as pool:
                 tasks = group_tasks(left, min(planned.tasks, len(left)))
                 work = partial(count_task, str(run))
@@ -225,24 +237,31 @@ def _count(
                 _keep_performance(run, pool, progress)
     finally:
         progress.end()
-    quarantined = [problem for counted in results for problem in counted.quarantined]
-    given_up = {counted.bucket for counted in results if counted.quarantined}
-    # What was running when the time came may have been kept all the same.
-    done_now = {counted.bucket for counted in results}
-    late = sorted(set(_left(run)[0]) - given_up - done_now) if stop() else []
-    summary = CountSummary(
-        buckets=planned.buckets,
-        hits=planned.hits,
-        counted=len(done_now),
-        images=sum(counted.images for counted in results),
-        pixels=sum(counted.pixels for counted in results),
-        quarantined=[*quarantined, *_too_late(run, late, until)],
-        given_up=sorted(given_up.union(late)),
-        stopped=bool(late),
-        seconds=time.monotonic() - started,
+    return results
+
+
+def _each(results: Sequence[Counted], kind: Literal["quarantined", "changed", "differing"]) -> list[Problem]:
+    """The problems of one kind of all parts."""
+    return [problem for counted in results for problem in getattr(counted, kind)]
+
+
+def _work_of(planned: PlanSummary, since: Iterator[Bucket]) -> tuple[Work, Work]:
+    """All work of a run, and what was done before: when it was planned, and `since` then."""
+    held = Work(
+        planned.images - planned.images_left,
+        planned.pixels - planned.pixels_left,
+        planned.stored_bytes - planned.stored_bytes_left,
     )
-    changed = [problem for counted in results for problem in counted.changed]
-    return summary, changed, [problem for counted in results for problem in counted.differing]
+    return Work(planned.images, planned.pixels, planned.stored_bytes), sum(map(_work, since), held)
+
+
+def _tell_counted(progress: Progress, counted: Counted) -> None:
+    """Show how far counting is, and what went wrong."""
+    for problem in counted.quarantined:
+        progress.note(f"quarantined: {problem.sentence()}")
+    for problem in counted.differing:
+        progress.note(f"replaced: {problem.sentence()}")
+    progress.advance(Work(counted.images, counted.pixels, counted.stored_bytes))
 
 
 def _keep_performance(run: Path, pool: Pool, progress: Progress) -> None:
