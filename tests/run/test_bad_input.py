@@ -20,6 +20,7 @@ from segpipe.errors import ConfigError, InfrastructureError, InputError, Segpipe
 from segpipe.run.evaluate import evaluate
 from segpipe.run.record import read_json
 from segpipe.run.stages import preview
+from segpipe.yaml_files import parse_yaml
 from tests.run.datasets import figures, image_ids, label_maps, pair_config, write_stacked
 
 BASE = {"truth": "truth.zarr", "pred": "pred.zarr", "classes": 3}
@@ -189,6 +190,40 @@ def test_an_address_is_not_repeated_by_a_mistake() -> None:
     with pytest.raises(ConfigError, match="suite: input should begin with a letter") as told:
         make_config({**BASE, "suite": "https://hooks.example/T0/s3cret"})
     assert "s3cret" not in str(told.value)
+
+
+def nested_aliases(one: str, *, levels: int = 9) -> str:
+    """A text in which every level holds ten times the one below."""
+    lines = [f"a{at}: &a{at} {one % ', '.join([f'*a{at - 1}'] * 10)}" for at in range(1, levels)]
+    return "\n".join(["a0: &a0 {x: 1}", *lines])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (nested_aliases("[%s]"), r"aliases stand for more than 65,536 values\n.* line 6,"),
+        (nested_aliases("{<<: [%s]}"), "aliases stand for more than 65,536 values"),
+        ("a: &a [*a]", r"\*a holds itself"),
+        ("[" * 100_000, "more than 64 levels deep"),
+        ("{a: " * 100_000, "more than 64 levels deep"),
+        ("{a: 1, b: 2, a: 3}", "the key 'a' is given twice"),
+    ],
+    ids=["lists", "merged", "itself", "deep lists", "deep mappings", "twice"],
+)
+def test_a_few_bytes_of_yaml_do_not_become_many(tmp_path: Path, text: str, words: str) -> None:
+    """In no way: neither memory nor the stack of the process runs out."""
+    path = tmp_path / "bomb.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"bomb.yaml: is no YAML: {words}"):
+        load_config(path)
+
+
+def test_aliases_may_be_used() -> None:
+    """A part that is said once, and merged into another."""
+    assert parse_yaml("a: &a {x: [1, 2]}\nb: {<<: *a, y: 3}") == {
+        "a": {"x": [1, 2]},
+        "b": {"x": [1, 2], "y": 3},
+    }
 
 
 def test_a_file_without_end_is_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
