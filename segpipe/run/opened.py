@@ -190,16 +190,19 @@ class Run:
     def conventions(self, names: Sequence[str] | Literal["all"] = "all") -> tuple[ConventionScore, ...]:
         """What other tools would print of the same label maps, and why it differs; no label map is read.
 
-        They take all images, and all pixels of a weight above 0, alike.
+        They take all images, and all pixels of a weight above 0, alike; but `cityscapes-iiou` takes pixels
+        with their weights.
 
         Args:
             names: of conventions.
 
         Raises:
-            ConfigError: there is no such convention, or the class list has no groups.
+            ConfigError: there is no such convention, or it needs groups, classes with instances or weights of
+                pixels, and there are none.
         """
-        blocks = ((block.ids, block.cells.in_pixels) for block in self.results.blocks())
-        return score_conventions(blocks, self.results.classes, names)
+        results = self.results
+        blocks = ((block.ids, block.cells) for block in results.blocks())
+        return score_conventions(blocks, results.classes, names, weighted=results.weighted)
 
     def intervals(self, rules: IntervalRules | Mapping[str, Any] | str | None = None) -> Scores:
         """The scores of the run with intervals of every figure; no label map is read.

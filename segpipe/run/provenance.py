@@ -164,7 +164,7 @@ def _rules(config: EvaluationConfig) -> list[str]:
 _WEIGHTED = (
     "In scores and areas a pixel counts times its value in the array `weights`, rounded to a multiple of "
     "2^-30; of weight 0 it is ignored. Numbers of pixels, the confusion matrix and what other tools would "
-    "print are of pixels, whatever they weigh."
+    "print, except iIoU, are of pixels, whatever they weigh."
 )
 
 

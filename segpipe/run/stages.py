@@ -361,8 +361,8 @@ def _scored(run: Path, planned: tuple[int, ...]) -> Scores:
 def _conventions(results: ResultsReader, config: EvaluationConfig) -> tuple[ConventionScore, ...]:
     if not config.conventions:
         return ()
-    blocks = ((block.ids, block.cells.in_pixels) for block in results.blocks())
-    return score_conventions(blocks, results.classes, config.conventions)
+    blocks = ((block.ids, block.cells) for block in results.blocks())
+    return score_conventions(blocks, results.classes, config.conventions, weighted=results.weighted)
 
 
 def scoring_rules(config: EvaluationConfig) -> ScoringRules:
@@ -371,7 +371,7 @@ def scoring_rules(config: EvaluationConfig) -> ScoringRules:
     Raises:
         ConfigError: there is no such metric or convention, or a gate is on a figure that there is not.
     """
-    chosen_conventions(config.conventions, config.class_list())
+    chosen_conventions(config.conventions, config.class_list(), weighted=config.weights is not None)
     rules = ScoringRules(
         absent_class=config.absent_class,
         # `error` has been judged when the counts were reduced: there are no invalid predictions left then.

@@ -92,7 +92,7 @@ def done(data: Path) -> Path:
     """A run of these."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "RACY_S", 0.02)
-        return evaluate(weighted(data))
+        return evaluate(weighted(data, conventions=["cityscapes-iiou"]))
 
 
 LAID = {
@@ -130,6 +130,25 @@ def test_axes_are_found_by_their_names(
     write_weights(tmp_path, values, names)
     plan = make_plan(pair_config(data, weights=f"{tmp_path}/weights.zarr::labels"))
     assert [array.laid for array in plan.inventory.overlays["weights"].images.arrays] == [laid]
+
+
+def test_the_iiou_of_cityscapes_takes_false_alarms_in_pixels(done: Path, data: Path, tmp_path: Path) -> None:
+    """Hits and misses of the classes that have instances by weight; without weights it is refused."""
+    truth, pred = label_maps()
+    expected = {}
+    for name, code in (("car", 1), ("person", 2)):
+        true, alarm = truth == code, (pred == code) & (truth != code) & (truth != IGNORE) & (WEIGHTS > 0)
+        hit = WEIGHTS[true & (pred == code)].sum(dtype=np.float64)
+        expected[name] = hit / (WEIGHTS[true].sum(dtype=np.float64) + alarm.sum())
+
+    _, one = json.loads((done / "scores.json").read_text())["conventions"]
+    assert one["per_class"] == pytest.approx(expected, rel=1e-7)
+    assert one["value"] == pytest.approx(np.mean(list(expected.values())), rel=1e-7)
+    assert [score.value for score in open_run(done).conventions(["cityscapes-iiou"])][1] == one["value"]
+    assert "false alarms count as pixels (" in (done / "report.md").read_text()
+    plain = pair_config(data, conventions=["cityscapes-iiou"], results=f"{tmp_path}/r")
+    with pytest.raises(ConfigError, match=r"'cityscapes-iiou' needs pixels with weights .* none \(weights\)"):
+        evaluate(plain)
 
 
 def test_figures_are_of_weights_and_numbers_of_pixels(done: Path) -> None:

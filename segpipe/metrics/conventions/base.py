@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS, FloatArray
@@ -14,13 +17,17 @@ from segpipe.registry import Registry
 
 OutOfRange = Literal["miss", "drop", "refuse"]
 StrayTruth = Literal["ignore", "keep pred", "refuse"]
-Chosen = Literal["all", "without last", "without first"]
+Chosen = Literal["all", "without last", "without first", "with instances"]
 Pool = Literal["dataset", "images", "classes", "pairs"]
 Average = Literal["macro", "micro", "weighted"]
 Absent = Literal["drop", "zero", "one"]
 OnlyPredicted = Literal["score", "drop"]
 Missing = Literal["skip", "poison"]
 MetricName = Literal["iou", "dice"]
+Weighing = Literal["pixels", "instances"]
+
+INSTANCE_CLASSES = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+"""The classes of Cityscapes that are scored and have instances."""
 
 WORDS: dict[str, dict[str, str]] = {
     "metric": {"iou": "IoU is averaged", "dice": "Dice is averaged, not IoU"},
@@ -41,6 +48,7 @@ WORDS: dict[str, dict[str, str]] = {
         "all": "all classes are in the mean",
         "without last": "the last class is left out as background",
         "without first": "the first class is left out as background",
+        "with instances": "only the classes of Cityscapes that have instances are in the mean",
     },
     "pool": {
         "dataset": "counts are summed over all images before they are scored",
@@ -66,6 +74,9 @@ WORDS: dict[str, dict[str, str]] = {
         "skip": "a class without any score is left out",
         "poison": "one class without any score makes the mean undefined",
     },
+    "weighing": {
+        "instances": "true pixels, found or missed, count with their weights; false alarms count as pixels",
+    },
 }
 """What a value of a rule means, in words."""
 
@@ -88,6 +99,9 @@ class ConventionRules:
         absent: a class that is in neither truth nor prediction of what is scored.
         only_predicted: a class that was predicted and is not in truth of what is scored.
         missing: what a class without any score does to a mean over classes.
+        weighing: every pixel counts alike (`pixels`); or hits and misses are sums of the weights of pixels,
+            which undo the sizes of `instances`, and false alarms are pixels, as they are of no instance.
+            The second is defined for the macro IoU of a dataset, with absent classes dropped.
     """
 
     metric: MetricName = "iou"
@@ -100,6 +114,13 @@ class ConventionRules:
     absent: Absent = "drop"
     only_predicted: OnlyPredicted = "score"
     missing: Missing = "skip"
+    weighing: Weighing = "pixels"
+
+    def __post_init__(self) -> None:
+        figure = (self.metric, self.groups, self.out_of_range, self.pool, self.average)
+        if self.weighing == "instances" and figure != ("iou", False, "miss", "dataset", "macro"):
+            message = f"weighing by instances: found {figure}, expected the macro IoU of a dataset's classes"
+            raise ValueError(message)
 
     @property
     def on_pixels(self) -> tuple[OutOfRange, StrayTruth]:
@@ -127,11 +148,14 @@ class ConventionRules:
             values[(areas.truth == 0) & (areas.pred > 0)] = float("nan")
         return values
 
-    def classes(self, num_classes: int) -> slice:
-        """The classes in the mean; a single class always is."""
-        if num_classes == 1:
-            return slice(None)
-        return {"all": slice(None), "without last": slice(-1), "without first": slice(1, None)}[self.chosen]
+    def classes(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The ids of the classes in the mean; a single class is never left out as background."""
+        ids = np.arange(len(names))
+        if self.chosen == "with instances":
+            return ids[np.isin(names, INSTANCE_CLASSES)]
+        if len(names) == 1:
+            return ids
+        return {"all": ids, "without last": ids[:-1], "without first": ids[1:]}[self.chosen]
 
 
 @dataclass(frozen=True, kw_only=True)

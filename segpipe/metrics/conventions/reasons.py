@@ -13,6 +13,7 @@ from segpipe.errors import first_of
 from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS
 from segpipe.metrics.conventions.base import ConventionRules
+from segpipe.metrics.conventions.instances import InstanceSums
 from segpipe.metrics.conventions.parts import Parts
 from segpipe.metrics.sums import row_means
 
@@ -60,6 +61,7 @@ class Reasons:
     def __init__(self, classes: ClassList) -> None:
         self.classes, self.images = classes, 0
         self._sides = {name: np.zeros(len(classes), np.int64) for name in ("truth", "pred")}
+        self._instances = InstanceSums(len(classes))
         self._by_class = {name: np.zeros(len(classes), np.int64) for name in KINDS}
         self._by_image = {name: Worst() for name in KINDS}
         self._lowest, self._invalid_truth = Worst(), 0
@@ -70,6 +72,7 @@ class Reasons:
         self._invalid_truth += parts.invalid_truth
         for side, total in self._sides.items():
             total += getattr(areas, side).sum(axis=0, dtype=np.int64)
+        self._instances.add(areas, parts)
         amounts = {
             "outside": parts.outside,
             "stray": parts.stray,
@@ -137,9 +140,13 @@ class Reasons:
 
     def unscored(self, rules: ConventionRules) -> str:
         """Classes of the mean that have no score in any image."""
-        ids = np.arange(len(self.classes))[rules.classes(len(self.classes))]
+        ids = rules.classes(self.classes.names)
         absent = self._of_dataset("empty")
         return _listed([self.classes.names[at] for at in ids if absent[at]])
+
+    def weighed(self, rules: ConventionRules) -> str:
+        """The classes of the mean that weights of pixels change most."""
+        return self._instances.told(self.classes.names, rules.classes(self.classes.names))
 
 
 def _listed(names: list[str]) -> str:
@@ -161,6 +168,8 @@ def responsible(rule: str, after: ConventionRules, reasons: Reasons) -> str:
     if rule == "groups":
         groups = [group.name for group in reasons.classes.groups]
         return f"{len(names)} classes in {len(groups)} categories: {', '.join(groups[:10])}"
+    if rule == "chosen" and after.chosen == "with instances":
+        return _listed([names[at] for at in after.classes(names)])
     if rule == "chosen":
         return "" if len(names) == 1 else f"class {names[-1 if after.chosen == 'without last' else 0]}"
     words: dict[str, Callable[[], str]] = {
@@ -172,5 +181,6 @@ def responsible(rule: str, after: ConventionRules, reasons: Reasons) -> str:
         "absent": lambda: reasons.pairs("empty", pooled),
         "only_predicted": lambda: reasons.pairs("only_predicted", pooled),
         "missing": lambda: reasons.unscored(after),
+        "weighing": lambda: reasons.weighed(after),
     }
     return words[rule]()

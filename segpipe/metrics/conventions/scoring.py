@@ -16,11 +16,13 @@ from segpipe.metrics.areas import ClassAreas
 from segpipe.metrics.base import METRICS, FloatArray
 from segpipe.metrics.conventions.base import (
     CONVENTIONS,
+    INSTANCE_CLASSES,
     Convention,
     ConventionRules,
     OutOfRange,
     StrayTruth,
 )
+from segpipe.metrics.conventions.instances import InstanceSums
 from segpipe.metrics.conventions.parts import Parts
 from segpipe.metrics.conventions.reasons import Reasons, responsible
 from segpipe.metrics.sums import FixedPointSums, row_means
@@ -83,31 +85,51 @@ class ConventionScore:
         return asdict(self)
 
 
-def chosen_conventions(names: Sequence[str] | Literal["all"], classes: ClassList) -> list[Convention]:
-    """The conventions of these names; `all` leaves out those of categories where there are no groups.
+def chosen_conventions(
+    names: Sequence[str] | Literal["all"], classes: ClassList, *, weighted: bool = False
+) -> list[Convention]:
+    """The conventions of these names; `all` leaves out those that need what there is not.
+
+    Args:
+        names: of conventions.
+        classes: the K classes; their groups are the categories.
+        weighted: whether pixels have weights.
 
     Raises:
-        ConfigError: there is no such convention, or the class list has no groups.
+        ConfigError: there is no such convention, or it needs groups, classes with instances or weights of
+            pixels, and there are none.
     """
     if names == "all":
-        return [
-            CONVENTIONS[name] for name in sorted(CONVENTIONS) if classes.groups or not _needs_groups(name)
-        ]
+        every = (CONVENTIONS[name] for name in sorted(CONVENTIONS))
+        return [one for one in every if not _lacking(one.rules, classes, weighted=weighted)]
     for name in names:
-        if _needs_groups(name) and not classes.groups:
-            message = f"conventions: {name!r} scores categories, and the class list has no groups"
+        if lacking := _lacking(CONVENTIONS[name].rules, classes, weighted=weighted):
+            message = f"conventions: {name!r} {'; it '.join(lacking)}"
             raise ConfigError(message)
     return [CONVENTIONS[name] for name in names]
 
 
-def _needs_groups(name: str) -> bool:
-    return CONVENTIONS[name].rules.groups
+def _lacking(rules: ConventionRules, classes: ClassList, *, weighted: bool) -> list[str]:
+    """What rules need and there is not, in words that follow the name of their convention."""
+    lacking = []
+    if rules.groups and not classes.groups:
+        lacking.append("scores categories, and the class list has no groups")
+    if rules.chosen == "with instances" and not len(rules.classes(classes.names)):
+        names = ", ".join(INSTANCE_CLASSES)
+        lacking.append(f"scores the classes {names}, and the class list has none of them")
+    if rules.weighing == "instances" and not weighted:
+        lacking.append(
+            "needs pixels with weights that undo the sizes of instances, and they have none (weights)"
+        )
+    return lacking
 
 
 def score_conventions(
     blocks: Iterable[tuple[Sequence[str], ConfusionCells]],
     classes: ClassList,
     names: Sequence[str] | Literal["all"] = "all",
+    *,
+    weighted: bool = False,
 ) -> tuple[ConventionScore, ...]:
     """The figures of conventions for a dataset; excluded classes and other settings do not touch them.
 
@@ -115,14 +137,16 @@ def score_conventions(
         blocks: ids and matrices of the images, some at a time.
         classes: the K classes; their groups are the categories.
         names: of conventions.
+        weighted: whether the matrices are sums of weights of pixels. Conventions count the pixels of a weight
+            above 0 alike, but for those that weigh instances.
 
     Returns:
         Our own figure first, then that of every convention asked for.
 
     Raises:
-        ConfigError: there is no such convention, or the class list has no groups.
+        ConfigError: as `chosen_conventions`.
     """
-    chosen = [OURS, *chosen_conventions(names, classes)]
+    chosen = [OURS, *chosen_conventions(names, classes, weighted=weighted)]
     tallies = {
         rules: Tally(rules, classes)
         for one in chosen
@@ -168,8 +192,9 @@ class Tally:
         groups = classes.groups if rules.groups else ()
         self._names = tuple(group.name for group in groups) or classes.names
         self._members = [np.array(group.members) for group in groups]
-        size = len(self._names)
+        self._chosen, size = rules.classes(self._names), len(self._names)
         self._sides = {side: np.zeros(size, np.int64) for side in ("hit", "truth", "pred")}
+        self._instances = InstanceSums(size)
         self._sums, self._number = FixedPointSums((size,)), np.zeros(size, np.int64)
         self._all, self._terms = FixedPointSums((1,)), np.zeros(1, np.int64)
 
@@ -178,8 +203,10 @@ class Tally:
         areas = self._grouped(parts) if self._members else parts.areas(self._rules)
         for side, total in self._sides.items():
             total += getattr(areas, side).sum(axis=0, dtype=np.int64)
+        if self._rules.weighing == "instances":
+            self._instances.add(areas, parts)
         if self._rules.pool != "dataset":
-            self._add_scores(self._rules.scores(areas)[:, self._rules.classes(len(self._names))])
+            self._add_scores(self._rules.scores(areas)[:, self._chosen])
 
     def _grouped(self, parts: Parts) -> ClassAreas:
         """Areas of categories: a class taken for another of its category is right."""
@@ -198,9 +225,8 @@ class Tally:
     def _add_scores(self, values: FloatArray) -> None:
         there = ~np.isnan(values)
         image, place = np.nonzero(there)
-        start = self._rules.classes(len(self._names)).start or 0
-        self._sums.add(place + start, values[image, place])
-        np.add.at(self._number, place + start, 1)
+        self._sums.add(self._chosen[place], values[image, place])
+        np.add.at(self._number, self._chosen[place], 1)
         terms = row_means(values, there) if self._rules.pool == "images" else values[there]
         terms = terms[~np.isnan(terms)]
         self._all.add(np.zeros(len(terms), np.int64), terms)
@@ -214,12 +240,14 @@ class Tally:
         if rules.pool == "dataset" and rules.average != "macro":
             name = {"micro": f"micro_{rules.metric}", "weighted": f"fw_{rules.metric}"}[rules.average]
             return float(METRICS[name].function(ClassAreas(**self._sides)))
-        values = self._class_values()[rules.classes(len(self._names))]
+        values = self._class_values()[self._chosen]
         if rules.missing == "poison" and np.isnan(values).any():
             return float("nan")
         return float(row_means(values, ~np.isnan(values)))
 
     def _class_values(self) -> FloatArray:
+        if self._rules.weighing == "instances":
+            return self._instances.iou()
         if self._rules.pool == "dataset":
             return self._rules.scores(ClassAreas(**self._sides))
         return self._sums.mean(self._number)
@@ -228,5 +256,5 @@ class Tally:
         """The score of every class before the mean over classes."""
         if self._rules.pool in ("images", "pairs") or self._rules.average != "macro":
             return {}
-        chosen = self._rules.classes(len(self._names))
-        return dict(zip(self._names[chosen], map(float, self._class_values()[chosen]), strict=True))
+        values = self._class_values()
+        return {self._names[at]: float(values[at]) for at in self._chosen}

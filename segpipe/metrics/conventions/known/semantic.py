@@ -34,14 +34,21 @@ convention(
     "cityscapes",
     call="cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling, score average classes",
     checked="tool",
-    note="iIoU weighs pixels by the size of their instance, which label maps do not hold: it is not computed",
+    note="its iIoU is cityscapes-iiou, where pixels have weights that undo the sizes of instances",
 )
 convention(
     "cityscapes-categories",
     call="cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling, score average categories",
     rules=ConventionRules(groups=True),
     checked="tool",
-    note="the categories are the groups of the class list; iIoU needs instances and is not computed",
+    note="the categories are the groups of the class list; their iIoU is not computed",
+)
+convention(
+    "cityscapes-iiou",
+    call="cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling, averageScoreInstClasses",
+    rules=ConventionRules(chosen="with instances", weighing="instances"),
+    checked="rule",
+    note="a true pixel is taken to weigh the mean size of instances of its class over the size of its own",
 )
 convention(
     "torchmetrics",
