@@ -323,8 +323,10 @@ def rich_table(table: Table, width: int) -> RichTable:
     """
     kept = fitting_columns(table, width)
     made = RichTable(
-        title=Text(printable(table.title)), title_justify="left", title_style="bold", box=None, pad_edge=False
-    )
+        title=Text(printable(table.title)), title_justify="left", title_style="bold", box=None,
+        pad_edge=False, caption=Text(printable(table.caption)) if table.caption else None,
+        caption_justify="left",
+    )  # fmt: skip
     for position in kept:
         column = table.columns[position]
         side: JustifyMethod = "right" if column.number else "left"

@@ -68,8 +68,13 @@ def _most_mistaken(total: NDArray[np.int64], shown: int) -> NDArray[np.int64]:
     return np.sort(first[mistakes[first] > 0])
 
 
-def heat_map(results: ResultsReader) -> Markup:
-    """The matrix as a table: right ones framed, mistakes shaded, every number to be read; and its legend."""
+def heat_map(results: ResultsReader, told: str = "") -> Markup:
+    """The matrix as a table: right ones framed, mistakes shaded, every number to be read; and its legend.
+
+    Args:
+        results: of the run.
+        told: what else its caption says.
+    """
     found = matrix(results)
     names = [printable(name) for name in results.classes.names]
     head = element("tr", element("td", "truth \\ predicted as"), *map(_column_head, found.columns))
@@ -78,7 +83,7 @@ def heat_map(results: ResultsReader) -> Markup:
         for at, row in enumerate(found.rows.tolist())
     ]
     table = element("table", element("thead", head), element("tbody", *rows), class_="heat")
-    return join([element("p", _told(found), class_="note"), _scrolled(table), _legend()])
+    return join([element("p", f"{_told(found)} {told}".rstrip(), class_="note"), _scrolled(table), _legend()])
 
 
 def _scrolled(table: Markup) -> Markup:

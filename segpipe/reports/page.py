@@ -79,7 +79,7 @@ def table_section(
     closed: bool | None = None,
     file: str = "",
 ) -> Markup:
-    """A table under its title.
+    """A table under its title and caption.
 
     Args:
         table: its cells are escaped.
@@ -88,16 +88,18 @@ def table_section(
         file: which file of the run has all rows.
     """
     number, title = len(table.rows), table.title
-    left_out = [note(_left_out(number, file))] if number > MAX_ROWS else []
+    notes = [note(text) for text in (table.caption, _left_out(number, file)) if text]
     scrolled = element(
         "div", _table(table, marks or {}), class_="scroll", role="region", tabindex="0", aria_label=title
     )
     if closed or (closed is None and number > OPEN_ROWS):
-        return details(f"{title} ({number:,} rows)", *left_out, scrolled)
-    return join([element("h3", title), *left_out, scrolled])
+        return details(f"{title} ({number:,} rows)", *notes, scrolled)
+    return join([element("h3", title), *notes, scrolled])
 
 
 def _left_out(number: int, file: str) -> str:
+    if number <= MAX_ROWS:
+        return ""
     where = f"; {file} has them all" if file else ""
     return f"The first {MAX_ROWS:,} of {number:,} rows{where}."
 

@@ -36,11 +36,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, columns, and rows of printable text."""
+    """A title, columns, rows of printable text, and a sentence on what they mean, if they need one."""
 
     title: str
     columns: tuple[Column, ...]
     rows: Rows
+    caption: str = ""
 
 
 _NAME = Column("class", number=False, untrusted=True)
@@ -489,7 +490,7 @@ def worst_images_table(results: ResultsReader, number: int = 10) -> Table:
     return Table(f"The {len(rows)} images of the lowest mean IoU", columns, rows)
 
 
-def confusions_table(results: ResultsReader, number: int = 10) -> Table:
+def confusions_table(results: ResultsReader, number: int = 10, caption: str = "") -> Table:
     """The most frequent mistakes: truth class, prediction, pixels, share of the truth class."""
     total = results.total()
     predicted = (*results.classes.names, *NO_CLASS_NAMES["pred"])
@@ -503,7 +504,8 @@ def confusions_table(results: ResultsReader, number: int = 10) -> Table:
         for truth, pred in _largest_mistakes(total, number)
     ]
     names = [Column(name, number=False, untrusted=True) for name in ("truth", "predicted as")]
-    return Table("The most frequent confusions", (*names, Column("pixels"), Column("of truth")), rows)
+    columns = (*names, Column("pixels"), Column("of truth"))
+    return Table("The most frequent confusions", columns, rows, caption)
 
 
 def _largest_mistakes(total: NDArray[np.int64], number: int) -> list[tuple[int, int]]:

@@ -62,6 +62,18 @@ def _statistics(scores: Scores) -> Iterator[str]:
         yield f"{words}{digits}{masked}."
 
 
+def unweighted(given: ReportInput) -> str:
+    """What tables of plain pixels say where the scores beside them are weighted; empty where they are not."""
+    weighted = [given.results.weighted, given.scores.rules.image_weights is not None]
+    kinds = [name for name, there in zip(("pixels", "images"), weighted, strict=True) if there]
+    if not kinds:
+        return ""
+    return (
+        f"Numbers of pixels, without the weights of {' and '.join(kinds)}: a share of a true class is not "
+        "its recall in the scores, which counts weights."
+    )
+
+
 def provenance(summary: RunSummary) -> dict[str, str]:
     """Times, hosts, stores, versions and timings, each in one line; they differ between runs."""
     facts = {**summary.provenance, **{f"{name} version": text for name, text in summary.versions.items()}}

@@ -313,6 +313,24 @@ def test_many_classes_keep_the_page_short(tmp_path: Path) -> None:
     assert "Shown are the 32 of 60 classes with the most mistaken pixels; confusion.csv has all." in page
 
 
+@pytest.mark.parametrize("column", [None, "speed"])
+def test_confusions_say_where_they_lack_the_weights_of_images(tmp_path: Path, column: str | None) -> None:
+    """Below the heat map's title and the table's, in the same words as report.md; nothing without weights."""
+    made = given_of(tmp_path, rules=ScoringRules(image_weights=column))
+    report_md.write(made, tmp_path / "report.md")
+    words = (
+        "Numbers of pixels, without the weights of images: a share of a true class is not its recall in the "
+        "scores, which counts weights."
+    )
+    notes = [shown(one) for one in parsed(written(made, tmp_path)).iter("p") if one.get("class") == "note"]
+    found = [text for text in notes if words in text]
+
+    assert len(found) == (2 if column else 0)
+    assert all(text == words or text.startswith("Rows are true classes") for text in found)
+    section = f"## The most frequent confusions\n\n{words}\n\n| truth |"
+    assert (section in (tmp_path / "report.md").read_text("utf-8")) == bool(column)
+
+
 def test_the_heat_map_is_a_part_of_the_matrix(full: tuple[ReportInput, str]) -> None:
     """Its rows add up to the true pixels of the class, whatever part of the columns is shown."""
     results = full[0].results

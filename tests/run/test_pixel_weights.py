@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,23 @@ from numpy.typing import NDArray
 
 from segpipe.accumulator import ConfusionAccumulator
 from segpipe.config import EvaluationConfig, make_config
+from segpipe.counts.results import ResultsReader
 from segpipe.errors import ConfigError, IncompleteError, InputError
+from segpipe.metrics.rules import ScoringRules
 from segpipe.planning import buckets
 from segpipe.planning.plan import make_plan
+from segpipe.reports.base import ReportInput
+from segpipe.reports.words import unweighted
 from segpipe.run.compared import compare
 from segpipe.run.evaluate import evaluate, evaluate_models
 from segpipe.run.opened import open_run
 from segpipe.run.provenance import fingerprints
 from segpipe.run.record import read_json
+from segpipe.run.scored import score_run
 from segpipe.run.stages import preview
 from segpipe.run.validated import validate
 from segpipe.sources import storage
+from tests.finished import summary_of
 from tests.run.datasets import IGNORE, figures, image_ids, label_maps, pair_config, write_pair, write_stacked
 from tests.run.test_counting import partials
 from tests.run.test_recount import counted
@@ -149,6 +156,19 @@ def test_the_iiou_of_cityscapes_takes_false_alarms_in_pixels(done: Path, data: P
     plain = pair_config(data, conventions=["cityscapes-iiou"], results=f"{tmp_path}/r")
     with pytest.raises(ConfigError, match=r"'cityscapes-iiou' needs pixels with weights .* none \(weights\)"):
         evaluate(plain)
+
+
+def test_confusions_say_that_they_are_of_pixels(done: Path) -> None:
+    """In both reports, at the heat map and at the table: recall beside them is of weights."""
+    words = "Numbers of pixels, without the weights of pixels: a share of a true class is not its recall"
+    assert (done / "report.html").read_text().count(words) == 2
+    assert (done / "report.md").read_text().count(words) == 1
+    results = ResultsReader(done / "results.zarr")
+    scores = replace(
+        score_run(done / "results.zarr", ScoringRules()), rules=ScoringRules(image_weights="size")
+    )
+    both = unweighted(ReportInput(results, scores, summary_of(40)))
+    assert both.startswith("Numbers of pixels, without the weights of pixels and images: a share")
 
 
 def test_figures_are_of_weights_and_numbers_of_pixels(done: Path) -> None:
@@ -285,7 +305,8 @@ def test_neither_chunks_nor_buckets_nor_windows_change_a_byte(
 def test_workers_change_no_byte(data: Path, done: Path, tmp_path: Path) -> None:
     """Two processes; what lies over all images is read by each of them."""
     cluster = {"kind": "local", "workers": 2}
-    assert figures(evaluate(weighted(data, results=f"{tmp_path}/r", cluster=cluster))) == figures(done)
+    settings = {"results": f"{tmp_path}/r", "conventions": ["cityscapes-iiou"]}
+    assert figures(evaluate(weighted(data, cluster=cluster, **settings))) == figures(done)
 
 
 def test_weights_of_images_and_of_pixels_multiply(data: Path, tmp_path: Path) -> None:

@@ -215,8 +215,9 @@ def _ranked(scores: Scores) -> Markup:
 
 
 def _confusions(given: ReportInput) -> Iterator[Markup]:
-    yield heat_map(given.results)
-    yield from _if_any(tables.confusions_table(given.results))
+    told = words.unweighted(given)
+    yield heat_map(given.results, told)
+    yield from _if_any(tables.confusions_table(given.results, caption=told))
 
 
 def _images(given: ReportInput) -> Iterator[Markup]:

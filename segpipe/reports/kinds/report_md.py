@@ -55,7 +55,7 @@ def _score_tables(given: ReportInput) -> Iterator[Table]:
     yield from tables.distribution_tables(given.scores)
     yield from _if_any(tables.image_spread_table(given.results))
     yield from _if_any(tables.worst_images_table(given.results))
-    yield from _if_any(tables.confusions_table(given.results))
+    yield from _if_any(tables.confusions_table(given.results, caption=words.unweighted(given)))
     yield tables.all_scores_table(given.scores)
     if given.scores.headline.interval:
         yield from tables.intervals_tables(given.scores)
@@ -72,7 +72,7 @@ def _bullets(sentences: list[str]) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """A table in Markdown under its title; cells that hold names from outside are code spans.
+    """A table in Markdown under its title and caption; cells that hold names from outside are code spans.
 
     >>> from segpipe.reports.tables import Column
     >>> table = Table("T", (Column("image", number=False, untrusted=True), Column("px")), [("a|b", "1")])
@@ -96,7 +96,8 @@ def markdown_table(table: Table) -> str:
         + " |"
         for row in table.rows
     ]
-    return f"## {markdown_text(table.title)}\n\n" + "\n".join(head + rows)
+    caption = [markdown_text(table.caption)] if table.caption else []
+    return "\n\n".join([f"## {markdown_text(table.title)}", *caption, "\n".join(head + rows)])
 
 
 def _provenance(summary: RunSummary) -> Iterator[str]:
