@@ -6,8 +6,9 @@ This is what a worker does with a task. It is given the run's path and the numbe
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -237,7 +238,8 @@ def count_task(run: str, parts: Sequence[BucketPart]) -> list[Counted]:
     numbers = sorted({part.bucket for part in parts})
     buckets = {bucket.number: bucket for bucket in read_buckets(folder / PLAN_NAME, numbers)}
     results: list[Counted] = []
-    for part, jobs, item in _ahead(_load_all(folder, [(part, buckets[part.bucket]) for part in parts])):
+    windows = _load_all(folder, [(part, buckets[part.bucket]) for part in parts])
+    for part, jobs, item in _ahead(windows, _beside.reader):
         if isinstance(item, _Window):
             item.job.add(item)
             continue
@@ -314,11 +316,12 @@ def count_in_memory(
     """
     job, result = _Job(Path(), context, bucket, frozenset(names)), Counted(bucket.number)
     try:
-        for item in _ahead(_load([job], part)):
-            if isinstance(item, _Window):
-                job.add(item)
-            else:
-                result.quarantined.extend(item)
+        with ThreadPoolExecutor(1, thread_name_prefix="segpipe-read") as reader:
+            for item in _ahead(_load([job], part), reader):
+                if isinstance(item, _Window):
+                    job.add(item)
+                else:
+                    result.quarantined.extend(item)
     except InputChangedError as error:
         result.changed.extend(error.problems)
     if not job.ids or result.changed:
@@ -337,14 +340,30 @@ def _with_amounts(item: Counted, part: BucketPart, job: _Job) -> Counted:
 # ---- reading
 
 
-def _ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, the next one made in another thread while this one is used."""
+class _Beside(threading.local):
+    """A thread that reads for the one that counts, as long as that lives.
+
+    It keeps its memory from task to task: fresh pages would cost each task as much as decoding.
+    """
+
+    def __init__(self) -> None:
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="segpipe-read")
+
+
+_beside = _Beside()
+
+
+def _ahead(items: Iterable[T], reader: Executor) -> Iterator[T]:
+    """Yield the items, the next one made by the reader while this one is used."""
     iterator, end = iter(items), object()
-    with ThreadPoolExecutor(1, thread_name_prefix="segpipe-read") as pool:
-        waiting = pool.submit(next, iterator, end)
+    waiting = reader.submit(next, iterator, end)
+    try:
         while (item := waiting.result()) is not end:
-            waiting = pool.submit(next, iterator, end)
+            waiting = reader.submit(next, iterator, end)
             yield item  # type: ignore[misc]  # next() gives the items or the end
+    finally:
+        # Whoever leaves early leaves nothing behind that still reads.
+        wait([waiting])
 
 
 def _load_all(

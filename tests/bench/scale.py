@@ -29,7 +29,7 @@ class Scale:
     """
 
     size: tuple[int, int] = (1024, 2048)
-    images: int = 160
+    images: int = 640
     bucket_images: int = 8
     repeats: int = 7
     sklearn_images: int = 4

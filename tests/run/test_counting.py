@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,28 @@ def test_label_maps_are_let_go_once_they_are_counted(tmp_path: Path, monkeypatch
 
     assert len(most) == 20
     assert max(most) <= 6
+
+
+def test_one_thread_reads_for_all_tasks_of_a_counting_thread(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the memory that it reads into is used again from task to task; another thread has its own."""
+    run = stages.start(pair_config(pair, cache={"use": False}))
+    stages.plan(run)
+    readers: set[int] = set()
+    read = windows.SideReader.read
+
+    def watched(self: Any, *given: Any) -> LabelMaps:
+        readers.add(threading.get_ident())
+        return read(self, *given)
+
+    monkeypatch.setattr(windows.SideReader, "read", watched)
+    kept: list[int] = []
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        for pool in (one, one, other):
+            assert pool.submit(count_task, str(run), [BucketPart(0), BucketPart(1)]).result()
+            kept.append(len(readers))
+    assert kept == [1, 1, 2]
 
 
 def test_counts_that_do_not_add_up_are_not_kept(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
