@@ -16,7 +16,7 @@ from segpipe.counts.partials import (
     PartialStore,
     StatisticPartial,
     decode,
-    encode,
+    same_counts,
 )
 from segpipe.errors import InputError, Problem
 from segpipe.planning.bucket import CONFUSION, Bucket
@@ -91,7 +91,7 @@ def _verify(run: Path, number: int, seen: Verified) -> None:
         elif counted.quarantined:
             problems += [replace(problem, kind="verification") for problem in counted.quarantined]
         else:
-            differing = [name for name in stored if not _same(stored[name], again[name])]
+            differing = [name for name in stored if not same_counts(stored[name], again[name])]
             problems += [_other_counts(name, paths[name], bucket) for name in differing]
             seen.partials += len(stored) - len(differing)
             seen.buckets += not problems
@@ -121,11 +121,6 @@ def _decoded(paths: Mapping[str, Path], bucket: Bucket) -> tuple[dict[str, AnyCo
             advice = "it is counted again when it is needed; look at the disk"
             problems.append(_problem(f"a damaged partial ({name})", advice, path, bucket))
     return stored, problems
-
-
-def _same(stored: AnyCounts, again: AnyCounts) -> bool:
-    """Whether the counts are the same; another version of the codec may write other bytes for them."""
-    return encode(stored, "") == encode(again, "")
 
 
 def _other_counts(name: str, path: Path, bucket: Bucket) -> Problem:
