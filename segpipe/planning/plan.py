@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from segpipe.planning.buckets import Cut, cut_buckets, read_amplification, store
 from segpipe.planning.halo import widened, with_halo
 from segpipe.planning.inventory import Inventory, take_inventory
 from segpipe.planning.keys import bucket_key, statistic_key
+from segpipe.planning.recount import ALL, Recount
 from segpipe.planning.selection import Whole, select_from, wanted_images
 from segpipe.planning.statistics import unfit_objects, unfit_statistics
 from segpipe.sources.layouts import ImageSet
@@ -81,6 +83,13 @@ class Plan:
         if not self.inventory.truth.cut:
             return 0
         return max((one.halo(None) or 0 for one in self.statistics if one.scope == "halo"), default=0)
+
+    @cached_property
+    def recount(self) -> Recount:
+        """What is counted anew; each day other buckets are drawn, and a plan keeps to its own day."""
+        if not self.config.cache.use:
+            return Recount(ALL, trusted=False)
+        return Recount(self.config.cache.verify_percent, datetime.now(UTC).date().isoformat())
 
     def buckets(self) -> Iterator[Bucket]:
         """All buckets in order, made one at a time."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from segpipe.planning.halo import with_halo
 from segpipe.planning.memory import PROCESS_BYTES, objects_memory, statistics_memory, task_memory
 from segpipe.planning.plan import AbsentObjects, Plan
 from segpipe.planning.plan_file import PlannedBucket, write_plan
-from segpipe.planning.recount import ALL, Recount
+from segpipe.planning.recount import Recount
 from segpipe.run.drawn import check_cluster_column
 from segpipe.run.sliced import slice_warnings
 from segpipe.sources.layouts import ImageSet
@@ -131,7 +130,7 @@ def look_through(
     plan: Plan, partials: PartialStore, path: Path | None = None
 ) -> tuple[PlanSummary, list[Problem]]:
     """`survey`, which tells absent chunks instead of raising for them, and does not judge what it takes."""
-    sums = _Sums(partials, recount_of(plan.config))
+    sums = _Sums(partials, plan.recount)
     planned = sums.through(plan.buckets())
     if path is None:
         for _ in planned:
@@ -155,16 +154,9 @@ def counting_context(plan: Plan, partials: PartialStore) -> CountingContext:
         other_rules=config.rules("other_pred") if config.other_pred else None,
         pred_stored_as=config.pred.representation,
         small_objects=config.small_objects,
-        recount=recount_of(config),
+        recount=plan.recount,
         statistics=tuple(one.config().model_dump(mode="json") for one in plan.statistics),
     )
-
-
-def recount_of(config: EvaluationConfig) -> Recount:
-    """What is counted anew under a configuration; each day other buckets are drawn."""
-    if not config.cache.use:
-        return Recount(ALL, trusted=False)
-    return Recount(config.cache.verify_percent, datetime.now(UTC).date().isoformat())
 
 
 class _Sums:
